@@ -1,0 +1,45 @@
+# make course   set up and run the five notebooks on this machine's CPU (profile embedded)
+# make test     set up and run the tests
+# make setup    only the environment, in .venv; another Python: make setup PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+INSTALL := $(VENV)/bin/python -m pip install -c constraints.txt -e
+# idle OpenMP threads sleep instead of spinning: far faster where cores are few or shared
+export OMP_WAIT_POLICY ?= passive
+
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+STRIP := nbstripout --keep-id --drop-tagged-cells injected-parameters --extra-keys "metadata.papermill cell.metadata.papermill"
+
+.PHONY: setup course test lint clean
+
+setup: $(VENV)/.installed
+
+course: setup
+	$(VENV)/bin/forge run embedded
+
+test: $(VENV)/.installed-dev
+	$(VENV)/bin/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff check .
+	$(if $(NOTEBOOKS),$(VENV)/bin/$(STRIP) --verify $(NOTEBOOKS))
+
+# what the embedded profile made, and caches; environments and other runs stay
+clean:
+	rm -rf runs/embedded data/embedded checkpoints/embedded .pytest_cache .ruff_cache .hypothesis build
+	find forge_core tests -name __pycache__ -prune -exec rm -rf {} +
+
+# The stamps make a second `make` install nothing until the pins or the dependencies change.
+$(VENV)/.installed: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
+	$(INSTALL) .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
+	$(INSTALL) '.[dev]'
+	touch $(VENV)/.installed $@
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, $(PYTHON) is older; try: make setup PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,52 @@
+"""Text form of the action space: Python calls, one a line. `parse(render(actions)) == actions` for every action."""
+
+from forge_core.actions.calls import ActionParseError, Call, bind, read_calls
+from forge_core.actions.types import DECIMALS, FUNCTIONS, Action, Value
+
+POINTING = ("click", "double_click", "right_click", "long_press", "move_mouse", "select_option")
+
+
+def parse(text: str) -> list[Action]:
+    """Actions of a text such as `click(x=0.41, y=0.178)`, arguments by name or by position.
+
+    Raises `ActionParseError` (a ValueError with `offset` and `expected`) on anything that is not a valid call.
+    """
+    return [_action(call, text) for call in read_calls(text)]
+
+
+def render(actions: list[Action]) -> str:
+    """Canonical text: one call a line, every argument by name, coordinates with at most four decimals."""
+    return "\n".join(f"{action.name}({_arguments(action)})" for action in actions)
+
+
+def click_point(actions: list[Action]) -> tuple[float, float] | None:
+    """(x, y) in [0, 1] of the first pointing action that carries a point, else None."""
+    for action in actions:
+        if action.name in POINTING and action.arguments:
+            return action.arguments["x"], action.arguments["y"]
+    return None
+
+
+def _action(call: Call, text: str) -> Action:
+    if call.name not in FUNCTIONS:
+        raise ActionParseError(f"expected one of {', '.join(FUNCTIONS)}, found {call.name}", text, call.offset)
+    try:
+        return Action(call.name, bind(call, tuple(FUNCTIONS[call.name].parameters)))
+    except ValueError as error:
+        raise ActionParseError(str(error), text, call.offset) from None
+
+
+def _arguments(action: Action) -> str:
+    return ", ".join(f"{name}={_value(name, value)}" for name, value in action.arguments.items())
+
+
+def _value(name: str, value: Value) -> str:
+    if name in ("x", "y"):
+        return _coordinate(value)
+    if name in ("from_coord", "to_coord"):
+        return f"[{_coordinate(value[0])}, {_coordinate(value[1])}]"
+    return repr(value)
+
+
+def _coordinate(value: float) -> str:
+    return f"{value:.{DECIMALS}f}".rstrip("0").rstrip(".")

@@ -1,0 +1,158 @@
+"""Unpack image archives as the AGUVIS sets publish them: zip, and tar.gz cut into `NAME.tar.gz.part_aa, _ab, ...`.
+
+Unpacking happens once: into a folder beside the destination that is renamed when it is complete, with a marker that
+remembers the archive. Archives are data from strangers, so only plain files and folders inside the destination pass.
+"""
+
+import gzip
+import io
+import json
+import lzma
+import shutil
+import stat
+import string
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from itertools import islice, product
+from pathlib import Path, PurePosixPath
+
+MARKER = ".unpacked.json"
+
+
+class ArchiveError(ValueError):
+    """An archive that is incomplete, broken or hostile; the message names archive and member."""
+
+
+def find(folder: Path, stem: str) -> Path:
+    """Path of the archive `stem` in `folder` for `unpack`: `stem.zip`, else `stem.tar.gz` (whole, or in parts)."""
+    for archive in (folder / f"{stem}.zip", folder / f"{stem}.tar.gz"):
+        if archive.exists() or _numbered_parts(archive):
+            return archive
+    raise FileNotFoundError(f"{folder}: neither {stem}.zip nor {stem}.tar.gz (or its .part_aa, ...) is there")
+
+
+def parts(archive: Path) -> list[Path]:
+    """The files that make up `archive`, in order; raises ArchiveError when one of a split archive is missing."""
+    found = [archive] if archive.exists() else _numbered_parts(archive)
+    if not found:
+        raise ArchiveError(f"{archive}: no such archive, whole or in parts")
+    if found[0] != archive:
+        suffixes = [part.name.rpartition("_")[2] for part in found]
+        alphabet = string.digits if suffixes[0].isdigit() else string.ascii_lowercase
+        names = islice(product(alphabet, repeat=len(suffixes[0])), len(suffixes))
+        for suffix, name in zip(suffixes, map("".join, names), strict=False):
+            if suffix != name:
+                raise ArchiveError(f"{archive}: part_{name} is missing")
+    return found
+
+
+def unpack(archive: Path, destination: Path) -> Path:
+    """Unpack `archive` (a zip, or a tar.gz that may be in parts) into `destination`, once, and return it.
+
+    Raises ArchiveError on members that leave the destination, links and special files, and on broken archives.
+    """
+    files = parts(archive)
+    identity = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    marker = destination / MARKER
+    if marker.exists() and json.loads(marker.read_text()) == identity:
+        return destination
+    partial = destination.with_name(f"{destination.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        _extract(archive, files, partial)
+        (partial / MARKER).write_text(json.dumps(identity))
+        shutil.rmtree(destination, ignore_errors=True)
+        partial.rename(destination)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return destination
+
+
+def _numbered_parts(archive: Path) -> list[Path]:
+    return sorted(path for path in archive.parent.glob("*.part_*") if path.name.startswith(f"{archive.name}.part_"))
+
+
+def _extract(archive: Path, files: list[Path], folder: Path) -> None:
+    try:
+        if archive.suffix == ".zip":
+            _extract_zip(archive, folder)
+        else:
+            _extract_tar(archive, files, folder)
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        gzip.BadGzipFile,
+        zlib.error,
+        lzma.LZMAError,
+        EOFError,
+        RuntimeError,
+    ) as error:
+        raise ArchiveError(f"{archive}: broken or incomplete archive ({error})") from None
+
+
+def _extract_zip(archive: Path, folder: Path) -> None:
+    with zipfile.ZipFile(archive) as zipped:
+        members = zipped.infolist()
+        for member in members:
+            mode = stat.S_IFMT(member.external_attr >> 16)
+            # orig_filename: ZipInfo cuts the name at a null byte and swaps separators
+            _check(archive, member.orig_filename, plain=mode in (0, stat.S_IFREG, stat.S_IFDIR))
+        _check_space(archive, sum(member.file_size for member in members), folder)
+        zipped.extractall(folder)
+
+
+def _extract_tar(archive: Path, files: list[Path], folder: Path) -> None:
+    total = 0
+    with gzip.GzipFile(fileobj=io.BufferedReader(_Joined(files))) as stream:
+        with tarfile.open(fileobj=stream, mode="r|") as tar:
+            for member in tar:
+                _check(archive, member.name, plain=member.isfile() or member.isdir())
+                total += member.size
+                _check_space(archive, member.size, folder)
+                tar.extract(member, folder, filter="data")
+        while stream.read(1 << 20):  # to the end, where gzip checks length and sum: a lost last part is noticed
+            pass
+    if not total:
+        raise ArchiveError(f"{archive}: the archive holds no file")
+
+
+def _check(archive: Path, name: str, plain: bool) -> None:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or name[1:2] == ":":
+        raise ArchiveError(f"{archive}: member {name!r} leads outside the destination; nothing was unpacked")
+    if not plain:
+        raise ArchiveError(f"{archive}: member {name!r} is a link or a special file; nothing was unpacked")
+
+
+def _check_space(archive: Path, size: int, folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        needs = f"needs {size / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free"
+        raise ArchiveError(f"{archive}: {needs} in {folder.parent}")
+
+
+class _Joined(io.RawIOBase):
+    """The bytes of several files as one stream, so that a split archive needs no second copy on disk."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self._chunks = self._read(files)
+        self._rest = b""
+
+    @staticmethod
+    def _read(files: list[Path]) -> Iterator[bytes]:
+        for file in files:
+            with file.open("rb") as opened:
+                while chunk := opened.read(1 << 20):
+                    yield chunk
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:
+        self._rest = self._rest or next(self._chunks, b"")
+        size = min(len(buffer), len(self._rest))
+        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
+        return size

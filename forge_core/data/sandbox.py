@@ -1,0 +1,205 @@
+"""The sandbox: made-up screens written exactly as the real sets lie on the hub, so one code path reads both.
+
+`write_raw` writes AGUVIS' form: per subset a `conversations` JSON and an image archive (zip, or `tar.gz.part_*`).
+`write_benchmark` writes ScreenSpot-v2's: `screenspot_{platform}_v2.json` beside `screenspotv2_image/`, boxes in px xywh.
+Train and test screens never share a layout (`screens.make_screen`). The same seed gives the same bytes of JSON and pixels.
+"""
+
+import io
+import json
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from random import Random
+
+import PIL
+from PIL import Image
+
+from forge_core import __version__
+from forge_core.data.screens import FONT_PX, ICONS, KINDS, WORDS, Element, Screen, draw, make_screen
+
+PLATFORMS = tuple(FONT_PX)
+TURNS = 8  # at most, per stage-1 screenshot
+TARGETS = 3  # per benchmark screenshot
+PART_BYTES = 8 << 20  # of a split tar archive
+MARK = "sandbox.json"  # written last: what was drawn
+SOURCES = {"web": ("shop", "forum", "tool"), "desktop": ("windows", "macos"), "mobile": ("ios", "android")}
+TYPED = ("hello", "world", "Home", "Music", "12345", "it's me", "a (b) c")
+TEXT_FORMS = ("Click on {}", "Click the {} {kind}", "Press {}", "Select {}", "Open {}", "Go to {}", "Tap the {} {kind}", "{}")
+ICON_FORMS = ("Click the {} icon", "Press the {} icon", "Tap {}")
+ICON_TASKS = {
+    "back": "go back", "close": "close this", "menu": "open the menu", "search": "search this page",
+    "home": "go to the home page", "add": "add one item", "delete": "delete this", "edit": "edit this",
+    "play": "play the video", "pause": "pause the music", "star": "add a star", "mail": "open mail",
+    "lock": "lock the screen", "user": "open the user page", "download": "download this", "clock": "see the clock",
+    "more": "see more", "folder": "open the folder",
+}  # fmt: skip
+STAGE2_PROMPT = (
+    "<image>\nPlease generate the next move according to the UI screenshot, instruction and previous actions.\n\n"
+    "Instruction: {}\n\nPrevious actions:\n{}"
+)
+
+
+def instruction(element: Element, rng: Random) -> str:
+    """What a person might ask that this element answers."""
+    if element.kind == "icon":
+        return rng.choice((*ICON_FORMS, ICON_TASKS[element.label], ICON_TASKS[element.label])).format(element.label)
+    return rng.choice(TEXT_FORMS).format(element.label, kind=element.kind)
+
+
+def _call(name: str, element: Element) -> str:
+    x, y = element.centre
+    return f"pyautogui.{name}(x={round(x, 4)}, y={round(y, 4)})"
+
+
+def stage1_row(screen: Screen, image: str, rng: Random) -> dict:
+    """Several instruction -> action turns on one screenshot, mostly clicks."""
+    conversations = []
+    for element in rng.sample(screen.elements, min(TURNS, len(screen.elements))):
+        asked, name, lot = instruction(element, rng), "click", rng.random()
+        if lot < 0.06:
+            name = "rightClick" if lot < 0.03 else "doubleClick"
+            asked = f"{'Right' if lot < 0.03 else 'Double'}-click on {element.label}"
+        conversations += [_human(asked), _code(_call(name, element))]
+    conversations[0]["value"] = "<image>\n" + conversations[0]["value"]
+    return {"image": image, "conversations": conversations}
+
+
+def stage2_row(screen: Screen, image: str, rng: Random) -> dict:
+    """One step of a task: instruction and history, then a reasoning turn, then an action turn."""
+    element = rng.choice(screen.elements)
+    asked, code = instruction(element, rng), _call("click", element)
+    thought = f"The {element.label} {element.kind} is in the {element.region}. "
+    if element.kind == "field" and rng.random() < 0.5:
+        text = rng.choice(TYPED)
+        asked, thought = f"Type {text} in {element.label}", thought + f"I click it and type {text}."
+        code += f"\npyautogui.write(message={text!r})"
+    else:
+        thought += "I click it."
+    if rng.random() < 0.06:
+        asked, thought, code = rng.choice(_screen_steps(screen.platform))
+    done = [instruction(other, rng) for other in rng.sample(screen.elements, rng.choice((0, 0, 1, 2)))]
+    history = "\n".join(f"Step {number}: {step}" for number, step in enumerate(done, 1)) or "None"
+    reasoning = {"from": "gpt", "recipient": "all", "end_turn": False, "value": f"Thought: {thought}"}
+    return {"image": image, "conversations": [_human(STAGE2_PROMPT.format(asked, history)), reasoning, _code(code)]}
+
+
+def _screen_steps(platform: str) -> tuple[tuple[str, str, str], ...]:
+    """Steps that point nowhere: (instruction, thought, code)."""
+    steps = (
+        ("Scroll down", "I need to see more. I scroll down.", "pyautogui.scroll(page=-0.5)"),
+        ("Scroll up", "I go up to see more. I scroll up.", "pyautogui.scroll(page=0.5)"),
+        ("Finish the task", "The task is complete.", "terminate(status='success')"),
+    )
+    return (*steps, ("Go home", "I go to the home screen.", "mobile.home()")) if platform == "mobile" else steps
+
+
+def _human(value: str) -> dict:
+    return {"from": "human", "value": value}
+
+
+def _code(value: str) -> dict:
+    return {"from": "gpt", "recipient": "os", "end_turn": True, "value": value}
+
+
+def write_raw(raw_dir: Path, screens: int, seed: int) -> None:
+    """Write `screens` training screenshots per platform and stage under raw_dir/stage1 and raw_dir/stage2."""
+    if _drawn(Path(raw_dir), screens, seed):
+        return
+    for stage, row_of in ((1, stage1_row), (2, stage2_row)):
+        folder = Path(raw_dir) / f"stage{stage}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for platform in PLATFORMS:
+            rng, name = Random(f"{seed} {stage} {platform}"), f"sandbox_{platform}"
+            rows = [(f"{name}_{stage}_{index:05d}.png", make_screen(rng, platform, "train")) for index in range(screens)]
+            images = ((image, _png(draw(screen))) for image, screen in rows)
+            (_write_parts if platform == "mobile" else _write_zip)(folder, name, images)
+            (folder / f"{name}.json").write_text(json.dumps([row_of(screen, image, rng) for image, screen in rows]))
+            print(f"sandbox: stage {stage} {platform}: {screens} screens", flush=True)
+    _mark(Path(raw_dir), screens, seed)
+
+
+def write_benchmark(folder: Path, screens: int, seed: int) -> None:
+    """Write `screens` held-out screenshots per platform, up to `TARGETS` targets each, in ScreenSpot-v2's layout."""
+    folder = Path(folder)
+    if _drawn(folder, screens, seed):
+        return
+    (folder / "screenspotv2_image").mkdir(parents=True, exist_ok=True)
+    for platform in PLATFORMS:
+        rng, rows = Random(f"{seed} test {platform}"), []
+        for index in range(screens):
+            screen, image = make_screen(rng, platform, "test"), f"{platform}_{index:04d}.png"
+            draw(screen).save(folder / "screenspotv2_image" / image)
+            source = rng.choice(SOURCES[platform])
+            for element in rng.sample(screen.elements, min(TARGETS, len(screen.elements))):
+                rows.append(benchmark_row(screen, element, image, source, rng))
+        (folder / f"screenspot_{platform}_v2.json").write_text(json.dumps(rows, indent=1))
+        print(f"sandbox: benchmark {platform}: {screens} screens, {len(rows)} targets", flush=True)
+    _mark(folder, screens, seed)
+
+
+def _identity(screens: int, seed: int) -> dict:
+    return {"forge": __version__, "pillow": PIL.__version__, "screens": screens, "seed": seed}
+
+
+def _drawn(folder: Path, screens: int, seed: int) -> bool:
+    """Whether the same was drawn here before, to its end."""
+    mark = folder / MARK
+    if mark.is_file() and json.loads(mark.read_text()) == _identity(screens, seed):
+        print(f"sandbox: {folder.name} is already drawn", flush=True)
+        return True
+    mark.unlink(missing_ok=True)
+    return False
+
+
+def _mark(folder: Path, screens: int, seed: int) -> None:
+    (folder / MARK).write_text(json.dumps(_identity(screens, seed)))
+
+
+@lru_cache
+def _labels_by_instruction() -> dict[str, str]:
+    texts = {form.format(word, kind=kind): word for word in WORDS for form in TEXT_FORMS for kind in KINDS}
+    icons = {form.format(icon): icon for icon in ICONS for form in ICON_FORMS}
+    return texts | icons | {task: icon for icon, task in ICON_TASKS.items()}
+
+
+def asked_label(instruction: str) -> str | None:
+    """The label that one of the sandbox's instructions asks for; None for a text that is not the sandbox's."""
+    return _labels_by_instruction().get(instruction)
+
+
+def benchmark_row(screen: Screen, element: Element, image: str, source: str, rng: Random) -> dict:
+    """One ScreenSpot-v2 row; bbox is left, top, width, height in px."""
+    (width, height), (left, top, right, bottom) = screen.size, element.bbox
+    bbox = [round(left * width), round(top * height), round((right - left) * width), round((bottom - top) * height)]
+    kind = "icon" if element.kind == "icon" else "text"
+    asked = instruction(element, rng)
+    return {"img_filename": image, "bbox": bbox, "instruction": asked, "data_type": kind, "data_source": source}
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _write_zip(folder: Path, name: str, images: Iterator[tuple[str, bytes]]) -> None:
+    with zipfile.ZipFile(folder / f"{name}.zip", "w") as archive:
+        for image, data in images:
+            archive.writestr(zipfile.ZipInfo(image), data)
+
+
+def _write_parts(folder: Path, name: str, images: Iterator[tuple[str, bytes]]) -> None:
+    """A tar.gz cut into parts _aa, _ab, ... as `split` does."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as archive:
+        for image, data in images:
+            member = tarfile.TarInfo(image)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    whole = buffer.getvalue()
+    for number, start in enumerate(range(0, len(whole), PART_BYTES)):
+        suffix = chr(97 + number // 26) + chr(97 + number % 26)
+        (folder / f"{name}.tar.gz.part_{suffix}").write_bytes(whole[start : start + PART_BYTES])

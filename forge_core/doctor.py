@@ -1,0 +1,180 @@
+"""`forge doctor`: what this machine can do, what is missing, and the command that mends it, in one screen.
+
+Exit status 1 only where a package that the embedded course needs is missing; everything else is information.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import netrc
+import os
+import platform
+import shutil
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from packaging.requirements import Requirement
+
+from forge_core import paths
+
+HUB_TIMEOUT = 3  # s
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
+DISK_WANTED = 60  # GiB free for the GPU profiles; the embedded one needs 1
+MEMORY_WANTED = 4  # GiB for the embedded profile
+
+
+class Line(NamedTuple):
+    """One finding; `mend` is a command or advice, "" where nothing is wrong."""
+
+    state: Literal["ok", "missing", "note"]
+    what: str
+    detail: str
+    mend: str = ""
+
+
+def run() -> int:
+    """Print all findings; returns the exit status."""
+    required = packages()
+    checks = (gpu, vram, bf16, four_bit, memory, disk, hub, wandb, chromium)
+    lines = [Line("ok", "python", platform.python_version()), required]
+    # the checks below import torch and the hub client
+    lines += [check() for check in checks] if required.state == "ok" else []
+    for line in lines:
+        print(f"{line.state:8} {line.what:9} {line.detail}")
+        if line.mend:
+            print(f"{'':18} mend: {line.mend}")
+    return 0 if required.state == "ok" else 1
+
+
+def packages() -> Line:
+    """Every dependency of the package (no extras), installed in a version that it admits."""
+    missing = []
+    for text in importlib.metadata.requires("churninator-forge") or []:
+        requirement = Requirement(text)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            missing += _unmet(requirement)
+    if missing:
+        return Line("missing", "packages", ", ".join(missing), "make setup")
+    return Line("ok", "packages", "all that the embedded course needs")
+
+
+def gpu() -> Line:
+    """The CUDA device that torch sees."""
+    import torch
+
+    if torch.cuda.is_available():
+        major, minor = torch.cuda.get_device_capability()
+        return Line("ok", "gpu", f"{torch.cuda.get_device_name()}, compute {major}.{minor}, torch {torch.__version__}")
+    if shutil.which("nvidia-smi"):
+        mend = "make setup, on a driver new enough for this torch; nvidia-smi shows the driver"
+        return Line("missing", "gpu", f"a GPU driver is here, but torch {torch.__version__} sees no GPU", mend)
+    return Line("note", "gpu", "none: the embedded profile runs on the CPU; the vast profiles need one")
+
+
+def vram() -> Line:
+    """GPU memory, free and in all, and the largest profile that fits."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return Line("note", "vram", "no GPU")
+    free, total = (size / 2**30 for size in torch.cuda.mem_get_info())
+    fits = [size for size in (16, 24, 80) if total >= 0.9 * size]  # a 24 GB card shows about 22.5 GiB
+    profile = f"profile vast-{fits[-1]}gb" if fits else "too small for the vast profiles"
+    return Line("ok" if fits else "note", "vram", f"{free:.1f} of {total:.1f} GiB free: {profile}")
+
+
+def bf16() -> Line:
+    """Whether the device trains in bfloat16."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return Line("note", "bf16", "no GPU; the CPU computes in float32")
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return Line("ok", "bf16", "supported")
+    return Line("missing", "bf16", "not on this GPU", "rent an Ampere card or newer (RTX 30xx, A100, L4)")
+
+
+def four_bit() -> Line:
+    """bitsandbytes quantises a small matrix to NF4 and back on the device that training would use."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of an optional package
+    try:
+        from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+        weights = torch.linspace(-1, 1, 64 * 64, device=device).reshape(64, 64)
+        error = (dequantize_4bit(*quantize_4bit(weights, quant_type="nf4")) - weights).abs().max().item()
+    except Exception as failure:  # a library built for another CUDA fails in many ways, and all mean the same
+        return Line("missing", "4-bit", f"bitsandbytes fails on {device}: {failure}", "make setup; load_in_4bit: false")
+    if error > 0.2:  # half the widest gap between NF4 levels is 0.152
+        return Line("missing", "4-bit", f"bitsandbytes on {device} is off by {error:.2f}", "set load_in_4bit: false")
+    return Line("ok", "4-bit", f"bitsandbytes quantises to NF4 on the {device}")
+
+
+def memory() -> Line:
+    """RAM of the machine, or of the container where that is less."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.is_file() and (text := limit.read_text().strip()).isdigit():
+        total = min(total, int(text))
+    gib = total / 2**30
+    return Line("ok" if gib >= MEMORY_WANTED else "note", "ram", f"{gib:.1f} GiB, {os.cpu_count()} CPU cores")
+
+
+def disk() -> Line:
+    """Free space where runs, data and checkpoints are written."""
+    free = shutil.disk_usage(paths.ROOT).free / 2**30
+    if free < 1:
+        return Line("missing", "disk", f"{free:.1f} GiB free under {paths.ROOT}", "free some space, or set FORGE_HOME")
+    wanted = "" if free >= DISK_WANTED else f"; the vast profiles want {DISK_WANTED}"
+    return Line("note" if wanted else "ok", "disk", f"{free:.0f} GiB free under {paths.ROOT}{wanted}")
+
+
+def hub() -> Line:
+    """Whether the model hub answers; not asked where HF_HUB_OFFLINE is set."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return Line("note", "hub", "not asked: HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE, if downloads are wanted")
+    try:
+        with urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=HUB_TIMEOUT):
+            pass
+    except urllib.error.HTTPError:
+        pass  # it answered
+    except (OSError, ValueError) as error:
+        detail = f"{constants.ENDPOINT} does not answer ({error}); the embedded profile needs no hub"
+        return Line("note", "hub", detail, "check the network and HF_ENDPOINT, or set base_model to a local folder")
+    return Line("ok", "hub", f"{constants.ENDPOINT} answers")
+
+
+def wandb() -> Line:
+    """Whether a Weights & Biases key is at hand; the key itself is never shown."""
+    if os.environ.get("WANDB_API_KEY"):
+        return Line("ok", "w&b", "WANDB_API_KEY is set")
+    try:
+        if netrc.netrc().authenticators("api.wandb.ai"):
+            return Line("ok", "w&b", "logged in by netrc")
+    except (OSError, netrc.NetrcParseError):
+        pass
+    return Line("note", "w&b", "no key; only needed with wandb: true", "export WANDB_API_KEY=..., or wandb login")
+
+
+def chromium() -> Line:
+    """A Chromium to take screenshots with."""
+    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if found:
+        return Line("ok", "chromium", found)
+    return Line("note", "chromium", "not found; only needed to take screenshots of pages", "apt-get install chromium")
+
+
+def _unmet(requirement: Requirement) -> list[str]:
+    try:
+        version = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        return [requirement.name]
+    fits = requirement.specifier.contains(version, prereleases=True)
+    return [] if fits else [f"{requirement.name} is {version}, needs {requirement.specifier}"]

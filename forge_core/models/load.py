@@ -1,0 +1,91 @@
+"""Load a base model (NF4 or bf16), its processor, and a LoRA adapter: a new one, or one to continue or evaluate.
+
+`base` is a hub name, a folder, or "embedded" for the tiny VLM that ships with the Forge.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import transformers
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig, PreTrainedModel, ProcessorMixin
+
+from forge_core.models.embedded import BASE
+
+# The language model's linear layers only. A string is matched against the whole module name.
+LORA_TARGETS = r".*text_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+# bitsandbytes matches these from the start of a name; a list given here replaces its default, hence `lm_head`.
+NOT_QUANTISED = ["model.vision_model", "model.connector", "lm_head"]
+
+
+def locate(base: str) -> str:
+    """The folder or hub name behind `base`."""
+    return str(BASE) if base == "embedded" else base
+
+
+def device() -> torch.device:
+    """CUDA where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_processor(base: str, revision: str = "main", image_size: int | None = None) -> ProcessorMixin:
+    """The processor of a base or of an adapter folder; `image_size` is the longest edge in px after resizing.
+
+    Raises ValueError where `image_size` is not a multiple of the model's tile (every other size wastes tiles).
+    """
+    processor = AutoProcessor.from_pretrained(locate(base), revision=revision)
+    if image_size:
+        tile = processor.image_processor.max_image_size["longest_edge"]
+        if image_size % tile:
+            raise ValueError(f"image_size {image_size} is not a multiple of the tile of {base}, {tile} px")
+        processor.image_processor.size = {"longest_edge": image_size}
+    return processor
+
+
+def load_base(base: str, revision: str = "main", load_in_4bit: bool = True) -> PreTrainedModel:
+    """The frozen base in bf16; with `load_in_4bit` the language model's linear layers are NF4, double-quantised."""
+    quantisation = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=NOT_QUANTISED,
+    )
+    with _quiet():
+        model = AutoModelForImageTextToText.from_pretrained(
+            locate(base),
+            revision=revision,
+            dtype=torch.bfloat16,
+            device_map={"": device()},
+            quantization_config=quantisation if load_in_4bit else None,
+        )
+    return model.requires_grad_(False)
+
+
+def attach_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float) -> PeftModel:
+    """A new LoRA adapter (fp32) on the language model."""
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=LORA_TARGETS, task_type="CAUSAL_LM")
+    with _quiet():
+        return get_peft_model(model, config)
+
+
+def load_adapter(model: PreTrainedModel, folder: Path, trainable: bool = False) -> PeftModel:
+    """A saved adapter on its base; `trainable` continues it (`get_peft_model` would silently start it afresh)."""
+    if not (Path(folder) / "adapter_config.json").is_file():
+        raise FileNotFoundError(f"{folder} holds no adapter (adapter_config.json); has its training finished?")
+    with _quiet():
+        return PeftModel.from_pretrained(model, folder, is_trainable=trainable)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the libraries' remarks to their own developers: a deprecated name, an optional CPU kernel, a bar."""
+    transformers.logging.disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield

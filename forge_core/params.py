@@ -1,0 +1,224 @@
+"""The parameters of each notebook: one strict pydantic model per notebook, one flat YAML file per profile and notebook.
+
+`forge run` checks every file of a profile with `load` before it starts; each notebook's setup cell checks the values
+it really got, however it was started: `params = check("03_train_grounding", cell_values(globals()))`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Text = Annotated[str, StringConstraints(min_length=1)]
+Model = TypeVar("Model", bound=BaseModel)
+RunName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class ParamsError(ValueError):
+    """Wrong parameters; `problems` has one line each, naming file, field and value."""
+
+    def __init__(self, problems: list[str]):
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class NotebookParams(BaseModel):
+    """What every notebook takes. Strict: no unknown name, no string for a number; an int may stand for a float."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    run: RunName  # names runs/<run>/ and checkpoints/<run>/
+    seed: Count
+
+
+class ExploreParams(NotebookParams):
+    """01: where the raw AGUVIS archives come from, and a look at them."""
+
+    source: Literal["sandbox", "hub"]  # sandbox: drawn on this machine; hub: downloaded
+    raw_dir: Text  # the raw archives, stage1/ and stage2/ below it
+    data_dir: Text  # their images are unpacked below it
+    stage1_subsets: list[Text]
+    stage2_subsets: list[Text]
+    stage1_revision: Text  # commit of the stage-1 data set (hub only)
+    stage2_revision: Text
+    sandbox_screens: Positive  # screens drawn per platform and stage (sandbox only)
+    benchmark_dir: Text  # ScreenSpot-v2 layout
+    benchmark_screens: Positive  # screens drawn per platform (sandbox only)
+
+
+class PreprocessParams(NotebookParams):
+    """02: raw archives to Example rows."""
+
+    raw_dir: Text
+    data_dir: Text  # stage1.jsonl, stage2.jsonl and images/ are written here
+    stage1_subsets: list[Text]
+    stage2_subsets: list[Text]
+    max_turns: Positive  # instructions kept per stage-1 screenshot
+    max_rows: Count  # rows kept per stage; 0 = all
+    max_rejected_share: Share  # above this share of broken rows preprocessing stops
+    base_model: Text  # for token counts
+    image_size: Positive  # px, longest edge, for token counts
+
+
+class TrainParams(NotebookParams):
+    """03 and 04: one stage of QLoRA training."""
+
+    base_model: Text  # hub name or folder; "embedded" = the tiny VLM shipped with the package
+    base_revision: Text  # commit of the base model (hub only)
+    parent_adapter: str  # adapter folder to continue from; "" = a new adapter
+    data_dir: Text
+    output_dir: Text  # checkpoints, and final/ when done
+    image_size: Positive  # px, longest edge
+    load_in_4bit: bool  # NF4 base weights (QLoRA); false = bf16 LoRA
+    lora_rank: Positive
+    lora_alpha: Positive
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    warmup_steps: Annotated[float, Field(ge=0)]  # optimizer steps; below 1 = share of all steps
+    batch_size: Positive  # examples per device and step
+    gradient_accumulation: Positive  # steps per optimizer step
+    epochs: Annotated[float, Field(gt=0)]
+    max_steps: Count  # optimizer steps; 0 = by epochs
+    max_length: Positive  # tokens per example, image tokens included
+    pad_to_multiple_of: Positive  # tokens
+    logging_steps: Positive
+    save_steps: Positive  # a killed run continues from the last of these
+    activation_checkpointing: bool  # less memory, slower
+    num_workers: Count  # data loader processes
+    wandb: bool  # log to Weights & Biases; the key comes from WANDB_API_KEY
+
+
+class GroundingParams(TrainParams):
+    """03: stage 1, instruction to click."""
+
+    stage: ClassVar[int] = 1
+
+
+class ReasoningParams(TrainParams):
+    """04: stage 2, think, then act."""
+
+    stage: ClassVar[int] = 2
+
+
+class EvaluateParams(NotebookParams):
+    """05: base, stage 1 and stage 2 on the benchmark."""
+
+    benchmark_dir: Text  # ScreenSpot-v2 layout
+    base_model: Text
+    base_revision: Text
+    grounding_adapter: Text  # adapter folder of 03
+    reasoning_adapter: Text  # adapter folder of 04
+    image_size: Positive  # px, longest edge
+    load_in_4bit: bool
+    batch_size: Positive  # targets per generate call
+    grounding_tokens: Positive  # max_new_tokens of base and stage 1
+    reasoning_tokens: Positive  # max_new_tokens of stage 2
+    limit: Count  # targets scored; 0 = all
+
+
+MODELS: dict[str, type[NotebookParams]] = {
+    "01_explore_data": ExploreParams,
+    "02_preprocess": PreprocessParams,
+    "03_train_grounding": GroundingParams,
+    "04_train_reasoning": ReasoningParams,
+    "05_evaluate_screenspot": EvaluateParams,
+}
+
+
+class Profile(BaseModel):
+    """`params/<profile>/profile.yaml`: the machine, its price, and how long each notebook takes there."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    machine: Text
+    usd_per_hour: Annotated[float, Field(ge=0)] | None  # null = not measured
+    minutes: dict[Literal[*MODELS], Annotated[float, Field(ge=0)] | None]  # null = not measured
+
+
+def cell_values(namespace: Mapping) -> dict:
+    """The parameters in a notebook's `globals()` before its imports made other names: public scalars and lists."""
+    return {
+        name: value
+        for name, value in namespace.items()
+        if isinstance(value, (bool, int, float, str, list)) and not name.startswith("_") and name != "In"
+    }
+
+
+def check(notebook: str, values: Mapping, where: str | None = None) -> NotebookParams:
+    """The notebook's parameters as its model; `where` names the file in errors (default: the notebook).
+
+    Raises:
+        ParamsError: unknown or missing name, wrong type or range; one line per problem.
+    """
+    return _validate(MODELS[notebook], values, where or notebook)
+
+
+def load(path: str | Path) -> NotebookParams:
+    """Read and check `params/<profile>/<notebook>.yaml`; the file's name says which notebook it is for.
+
+    Raises:
+        ParamsError: missing file, broken YAML, or whatever `check` finds.
+    """
+    path = Path(path)
+    if path.stem not in MODELS:
+        raise ParamsError([f"{_name(path)}: no notebook of this name; known: {', '.join(MODELS)}"])
+    return check(path.stem, _read_yaml(path), _name(path))
+
+
+def load_profile(path: Path) -> Profile:
+    """Read and check `params/<profile>/profile.yaml`. Raises ParamsError."""
+    return _validate(Profile, _read_yaml(path), _name(path))
+
+
+def _name(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+def _validate(model: type[Model], values: Mapping, where: str) -> Model:
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        raise ParamsError([f"{where}: {_line(problem)}" for problem in error.errors()]) from None
+
+
+def _read_yaml(path: Path) -> dict:
+    where = _name(path)
+    if not path.is_file():
+        raise ParamsError([f"{where}: file is missing"])
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ParamsError([f"{where}: not valid YAML: {' '.join(str(error).split())}"]) from None
+    if not isinstance(values, dict):
+        raise ParamsError([f"{where}: must be 'name: value' lines, got {type(values).__name__}"])
+    return values
+
+
+def _line(problem: dict) -> str:
+    """One pydantic error as `name: what is wrong`."""
+    name = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"{name}: unknown parameter"
+    if problem["type"] == "missing":
+        return f"{name}: missing"
+    return f"{name}: {problem['msg']}, got {problem['input']!r}{_hint(problem)}"
+
+
+def _hint(problem: dict) -> str:
+    """YAML reads 1e-4, without a dot, as a string."""
+    value = problem["input"]
+    if problem["type"] not in ("float_type", "int_type") or not isinstance(value, str):
+        return ""
+    try:
+        float(value)
+    except ValueError:
+        return ""
+    return " (a string; YAML needs the dot: 1.0e-4)" if "e" in value.lower() else " (a string; write it without quotes)"

@@ -1,0 +1,1 @@
+"""Training: rows to batches, one stage of QLoRA, checkpoints and the adapter folder."""

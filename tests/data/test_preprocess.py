@@ -1,0 +1,228 @@
+"""Raw rows to examples: conversion, merging, duplicates, broken rows, and that a finished output is kept."""
+
+import io
+import json
+import shutil
+import zipfile
+
+import pytest
+from PIL import Image
+
+from forge_core.actions.prompts import answer_text, read_answer
+from forge_core.data.preprocess import preprocess
+from forge_core.data.rows import clean
+from forge_core.data.schema import read_jsonl
+
+REQUEST = "<image>\nPlease generate the next move according to the UI screenshot, instruction and previous actions.\n\n"
+
+
+def human(value):
+    return {"from": "human", "value": value}
+
+
+def gpt(value, **more):
+    return {"from": "gpt", "value": value, **more}
+
+
+def stage1(image, *pairs):
+    return {"image": image, "conversations": [part for asked, code in pairs for part in (human(asked), gpt(code))]}
+
+
+def stage2(image, request, thought, code):
+    thoughts = [gpt(thought, recipient="all", end_turn=False)] if thought else []
+    answers = [*thoughts, gpt(code, recipient="os", end_turn=True)]
+    return {
+        "image": image,
+        "conversations": [{"from": "system", "value": "You are"}, human(REQUEST + request), *answers],
+    }
+
+
+def picture(kind="PNG", size=(64, 48)):
+    buffer = io.BytesIO()
+    Image.effect_noise(size, 50).save(buffer, kind)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def write_raw(tmp_path):
+    def write(stage, rows, images=None, name="sandbox_web"):
+        folder = tmp_path / "raw" / f"stage{stage}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps(rows))
+        with zipfile.ZipFile(folder / f"{name}.zip", "w") as archive:
+            for image, data in (images or {"a.png": picture(), "b.png": picture(size=(30, 20))}).items():
+                archive.writestr(image, data)
+        return tmp_path / "raw"
+
+    return write
+
+
+def run(raw, out, stage=1, share=1.0, **more):
+    names = ["sandbox_web"]
+    report = preprocess(raw, out, stage, **{"subset_names": names, "max_turns": 8, "max_rejected_share": share} | more)
+    return report, list(read_jsonl(out / f"stage{stage}.jsonl"))
+
+
+def rejected(out, stage=1):
+    return [json.loads(line) for line in (out / f"stage{stage}.rejected.jsonl").read_text().splitlines()]
+
+
+def test_stage_1_turns_of_one_screenshot_are_merged_and_capped(write_raw, tmp_path):
+    code = "pyautogui.click(x={}, y=0.5)"
+    rows = [
+        stage1("a.png", ("<image>\nClick on 'Save'", code.format(0.1)), ("Open", code.format(0.2))),
+        stage1("b.png", ("<image>Open", code.format(0.3))),
+        stage1("a.png", ("<image>\nOpen", code.format(0.9)), ("Close <|im_end|>it", code.format(0.4))),
+    ]
+    report, examples = run(write_raw(1, rows), tmp_path / "out", max_turns=2)
+    assert [(row.id, row.image, row.width, row.height) for row in examples] == [
+        ("sandbox_web-000000", "images/stage1/sandbox_web/a.png", 64, 48),
+        ("sandbox_web-000000-1", "images/stage1/sandbox_web/a.png", 64, 48),
+        ("sandbox_web-000001", "images/stage1/sandbox_web/b.png", 30, 20),
+    ]
+    turns = [(turn.instruction, turn.actions) for row in examples for turn in row.turns]
+    assert turns == [
+        ("Click on 'Save'", ["click(x=0.1, y=0.5)"]),
+        ("Open", ["click(x=0.2, y=0.5)"]),
+        ("Close it", ["click(x=0.4, y=0.5)"]),
+        ("Open", ["click(x=0.3, y=0.5)"]),
+    ]
+    assert all((tmp_path / "out" / row.image).is_file() and row.platform == "web" for row in examples)
+    counts = report.subsets["sandbox_web"]
+    assert (counts.rows, counts.examples, counts.turns, counts.duplicates, counts.rejected) == (3, 3, 4, 1, {})
+    assert counts.functions == {"click": 4}
+
+
+def test_stage_2_has_instruction_history_thought_and_calls(write_raw, tmp_path):
+    click, typed = "pyautogui.click(x=0.41, y=0.178)", "pyautogui.write(message='a\\nb')\npyautogui.press('enter')"
+    thoughts = (
+        "Thought: Action: is a word. I click it.",
+        "Observation: A form.\nThought: Then <think>type</think>.\nAction: Type",
+    )
+    rows = [
+        stage2("a.png", "Instruction: Save the file\n\nPrevious actions:\nNone", thoughts[0], click),
+        stage2("a.png", "Instruction: Save the file\n\nPrevious actions:\nStep 1: Open", thoughts[1], typed),
+    ]
+    _, examples = run(write_raw(2, rows), tmp_path / "out", stage=2)
+    first, second = (row.turns[0] for row in examples)
+    assert (first.instruction, first.history, first.thought) == ("Save the file", "", "Action: is a word. I click it.")
+    assert (second.instruction, second.history) == ("Save the file", "Step 1: Open")
+    assert second.thought == "A form.\nThen type.\nType"
+    assert second.actions == ["type(text='a\\nb')", "press(keys='enter')"]
+    assert read_answer(answer_text(second, 2)).thought == second.thought
+
+
+GOOD = ("Good", "pyautogui.click(x=0.1, y=0.2)")
+BROKEN = [
+    (stage1("a.png", ("Out", "pyautogui.click(x=1.2, y=0.5)")), "bad action", 0),
+    (stage1("a.png", GOOD, ("Nan", "pyautogui.click(x=1e999, y=0.5)")), "bad action", 1),
+    (stage1("a.png", ("Prose", "click there")), "bad action", 0),
+    (stage1("a.png", ("Token", "pyautogui.write(message='<image>')")), "special token in an action", 0),
+    (stage1("a.png", ("<image>\n", GOOD[1])), "empty instruction", 0),
+    (stage1("a.png", ("half \ud83d", GOOD[1])), "text is not valid UTF-8", 0),
+    (stage1("none.png", GOOD), "missing image", 0),
+    (stage1("../../../raw/stage1/sandbox_web.json", GOOD), "image outside the archive", 0),
+    (stage1("/etc/hostname", GOOD), "image outside the archive", 0),
+    (stage1("cut.png", GOOD), "unreadable image", 0),
+    (stage1("cut.jpg", GOOD), "unreadable image", 0),
+    (stage1("text.png", GOOD), "unreadable image", 0),
+    (stage1("", GOOD), "not one image", None),
+    (stage1(["a.png", "b.png"], GOOD), "not one image", None),
+    ({"image": "a.png"}, "malformed conversation", None),
+    ({"image": "a.png", "conversations": [gpt("x")]}, "malformed conversation", None),
+    ({"image": "a.png", "conversations": [{"from": "function", "value": "x"}]}, "malformed conversation", None),
+    ({"image": "a.png", "conversations": [human("x"), gpt(None)]}, "malformed conversation", None),
+    ({"image": "a.png", "conversations": [human("x")]}, "malformed conversation", 0),
+    ({"image": "a.png", "conversations": [human("x"), gpt("a"), gpt(GOOD[1])]}, "malformed conversation", 0),
+    ("row", "not one image", None),
+]
+
+
+@pytest.mark.parametrize(("row", "reason", "turn"), BROKEN)
+def test_a_broken_row_is_listed_with_its_place_and_reason(write_raw, tmp_path, row, reason, turn):
+    images = {"a.png": picture(), "cut.png": picture()[:-400], "cut.jpg": picture("JPEG")[:-400], "text.png": b"hello"}
+    report, examples = run(write_raw(1, [stage1("a.png", ("First", GOOD[1])), row], images), tmp_path / "out")
+    (listed,) = rejected(tmp_path / "out")
+    assert (listed["subset"], listed["row"], listed["turn"], listed["reason"]) == ("sandbox_web", 1, turn, reason)
+    assert listed["value"]
+    assert report.subsets["sandbox_web"].rejected == {reason: 1}
+    assert [turn.instruction for row in examples for turn in row.turns] == ["First", *(["Good"] if turn == 1 else [])]
+
+
+def test_stage_2_without_a_thought_is_rejected(write_raw, tmp_path):
+    rows = [stage2("a.png", "Instruction: Save", thought, GOOD[1]) for thought in ("", "Thought:", "Thought: yes")]
+    report, examples = run(write_raw(2, rows), tmp_path / "out", stage=2)
+    assert report.subsets["sandbox_web"].rejected == {"no thought": 2}
+    assert examples[0].turns[0].thought == "yes"
+
+
+def test_too_many_rejected_turns_stop_the_run(write_raw, tmp_path):
+    rows = [stage1("a.png", (f"{number}", f"pyautogui.click(x={number}, y=0.5)")) for number in range(-3, 17)]
+    with pytest.raises(
+        ValueError, match=r"sandbox_web.json: 90.0% of the turns are rejected.*bad action 18.*\"row\":0"
+    ):
+        run(write_raw(1, rows), tmp_path / "out", share=0.05)
+    assert len(rejected(tmp_path / "out")) == 18
+    assert not (tmp_path / "out/stage1.jsonl").exists()
+    report, _ = run(tmp_path / "raw", tmp_path / "out", share=0.9)
+    assert report.subsets["sandbox_web"].turns == 2
+    with pytest.raises(ValueError, match="90.0%"):
+        run(tmp_path / "raw", tmp_path / "out", share=0.05)
+    assert not (tmp_path / "out/stage1.jsonl").exists()
+
+
+def test_a_finished_output_is_kept_until_an_input_changes(write_raw, tmp_path):
+    raw = write_raw(1, [stage1("a.png", GOOD), stage1("b.png", GOOD)])
+    out = tmp_path / "out"
+    report, _ = run(raw, out)
+    before = (out / "stage1.jsonl").stat().st_mtime_ns
+    assert run(raw, out)[0] == report
+    assert (out / "stage1.jsonl").stat().st_mtime_ns == before
+    assert len(run(raw, out, max_rows=1)[1]) == 1
+    assert run(raw, out)[0] == report  # the same inputs give the same bytes
+    (out / "stage1.jsonl").write_text("")
+    assert len(run(raw, out)[1]) == 2
+    write_raw(1, [stage1("b.png", GOOD)])
+    assert len(run(raw, out)[1]) == 1
+
+
+def test_missing_and_broken_inputs_are_named(write_raw, tmp_path):
+    raw = write_raw(1, {"rows": []})
+    with pytest.raises(ValueError, match="sandbox_web.json: expected a JSON list of rows, found dict"):
+        run(raw, tmp_path / "out")
+    (raw / "stage1/sandbox_web.json").write_text("[{")
+    with pytest.raises(ValueError, match="sandbox_web.json: not a JSON list"):
+        run(raw, tmp_path / "out")
+    (raw / "stage1/sandbox_web.json").unlink()
+    with pytest.raises(FileNotFoundError, match="sandbox_web.json is missing"):
+        run(raw, tmp_path / "out")
+    with pytest.raises(FileNotFoundError, match="neither sandbox_web.zip"):
+        run(raw, tmp_path / "out", stage=2)
+    with pytest.raises(ValueError, match="max_turns"):
+        run(raw, tmp_path / "out", max_turns=0)
+
+
+@pytest.mark.parametrize(
+    "text", ["<im<image>age>a", "<|im_start|>a<|im_end|>", "<row_1_col_2>a<global-img>", " a<end_of_utterance>"]
+)
+def test_no_special_token_survives_cleaning(text):
+    assert clean(text) == "a"
+
+
+def test_real_stage_1_rows(shared_data, tmp_path):
+    rows = json.loads((shared_data / "aguvis/stage1_real_rows.json").read_text())
+    folder = tmp_path / "raw/stage1"
+    folder.mkdir(parents=True)
+    rows[0]["image"] = "seeclick_row0_0.png"  # the file adds its size in words
+    (folder / "seeclick.json").write_text(json.dumps(rows[:1]))
+    source = shutil.copy(shared_data / "aguvis/seeclick_row0_0.png", tmp_path)
+    with zipfile.ZipFile(folder / "seeclick.zip", "w") as archive:
+        archive.write(source, "seeclick/seeclick_web_imgs/seeclick_row0_0.png")
+    report, examples = run(tmp_path / "raw", tmp_path / "out", subset_names=["seeclick"], share=0.0, max_turns=28)
+    (example,) = examples
+    assert (example.width, example.height, len(example.turns)) == (1920, 1080, 14)
+    assert example.turns[0].instruction == "Click on 'Cool Air Capalaba'"
+    assert example.turns[1].actions == ["drag(from_coord=[0.5865, 0.9583], to_coord=[0.7323, 0.9583])"]
+    assert report.subsets["seeclick"].functions == {
+        "click": 2, "drag": 3, "double_click": 3, "move_mouse": 2, "right_click": 4
+    }  # fmt: skip

@@ -1,0 +1,97 @@
+"""The hit rule against published verdicts, the three outcomes, Wilson intervals and the table by group."""
+
+import json
+
+import pytest
+
+from forge_core.data.screenspot import Target
+from forge_core.evaluation.score import Scored, accuracy, judge, read_scored, score, table, verdict, write_scored
+
+BOX = (0.2, 0.4, 0.3, 0.5)  # normalised xyxy
+OUTCOMES = {"correct": "hit", "wrong": "miss", "wrong_format": "wrong_format"}
+
+
+def scored(outcome, platform="web", kind="text", target_id="t"):
+    return Scored(target_id=target_id, raw="", platform=platform, kind=kind, outcome=outcome, point=None)
+
+
+def test_published_verdicts_are_reproduced(shared_data):
+    path = shared_data / "predictions/scorer_fixtures.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    wrong = [row["id"] for row in rows if verdict(row["point_px"], row["bbox_xyxy"]) != OUTCOMES[row["correctness"]]]
+    assert len(rows) == 2853
+    assert wrong == []
+
+
+@pytest.mark.parametrize("point", [(0.2, 0.4), (0.3, 0.5), (0.2, 0.5), (0.25, 0.4)])
+def test_edges_belong_to_the_box(point):
+    assert verdict(point, BOX) == "hit"
+
+
+@pytest.mark.parametrize("point", [(0.1999, 0.45), (0.3001, 0.45), (0.25, 0.3999), (0.25, 0.5001)])
+def test_just_outside_is_a_miss(point):
+    assert verdict(point, BOX) == "miss"
+
+
+@pytest.mark.parametrize(
+    ("raw", "outcome", "point"),
+    [
+        ("click(x=0.25, y=0.45)", "hit", (0.25, 0.45)),
+        ("<think>\nThe Save button.\n</think>\n<code>\nclick(x=0.25, y=0.45)\n</code>", "hit", (0.25, 0.45)),
+        ("click(x=0.9, y=0.45)", "miss", (0.9, 0.45)),
+        ("press(keys=['enter'])\nclick(x=0.25, y=0.45)", "hit", (0.25, 0.45)),
+        ("press(keys=['enter'])", "wrong_format", None),  # an action, but it points nowhere
+        ("click(x=25, y=45)", "wrong_format", None),  # not normalised
+        ("click(x=0.25, y=", "wrong_format", None),
+        ("The Save button is in the upper right.", "wrong_format", None),
+        ("", "wrong_format", None),
+    ],
+)
+def test_judge(raw, outcome, point):
+    assert judge(raw, BOX) == (outcome, point)
+
+
+def test_score_keeps_the_order_and_names_a_missing_answer(tmp_path):
+    targets = [
+        Target(id=i, image=tmp_path, width=9, height=9, bbox=BOX, instruction="x", platform=p, kind="icon")
+        for i, p in (("b", "web"), ("a", "mobile"))
+    ]
+    rows = score(targets, {"a": "click(x=0.9, y=0.9)", "b": "click(x=0.25, y=0.45)"})
+    assert [(row.target_id, row.platform, row.outcome) for row in rows] == [
+        ("b", "web", "hit"),
+        ("a", "mobile", "miss"),
+    ]
+    with pytest.raises(KeyError, match="'a'"):
+        score(targets, {"b": ""})
+
+
+def test_wilson_interval():
+    """Values of Newcombe 1998, table I: 81 of 263 and 0 of 20."""
+    rate = accuracy(81, 263)
+    assert (round(rate.low, 4), round(rate.high, 4)) == (0.2553, 0.3662)
+    rate = accuracy(0, 20)
+    assert rate.low == pytest.approx(0, abs=1e-12) and round(rate.high, 4) == 0.1611
+    with pytest.raises(ValueError, match="0 hits of 0"):
+        accuracy(0, 0)
+
+
+def test_table_counts_every_outcome_and_averages_cells():
+    rows = [scored("hit"), scored("hit"), scored("hit"), scored("wrong_format"), scored("miss", "mobile", "icon")]
+    micro, macro, web, mobile, text, icon = table(rows)
+    assert (micro.k, micro.n, micro.wrong_format, micro.value) == (3, 5, 1, 0.6)
+    assert (macro.name, macro.value, macro.low) == ("macro", (0.75 + 0) / 2, None)  # two filled cells of four
+    assert (web.group, web.name, web.k, web.n, web.wrong_format) == ("platform", "web", 3, 4, 1)
+    assert (mobile.name, mobile.value) == ("mobile", 0)
+    assert (text.group, text.n, icon.n) == ("kind", 4, 1)
+    with pytest.raises(ValueError, match="0 hits of 0"):
+        table([])
+
+
+def test_scored_rows_survive_the_file(tmp_path):
+    rows = [Scored(target_id="a", raw="x\u2028\n'é", platform="web", kind="icon", outcome="hit", point=(0.1, 0.25))]
+    write_scored(tmp_path / "scored.jsonl", rows + [scored("miss")])
+    assert read_scored(tmp_path / "scored.jsonl") == rows + [scored("miss")]
+    with (tmp_path / "scored.jsonl").open("a") as file:
+        file.write('{"target_id": 1}\n')
+    with pytest.raises(ValueError, match=r"scored.jsonl:3"):
+        read_scored(tmp_path / "scored.jsonl")

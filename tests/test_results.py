@@ -1,0 +1,90 @@
+"""results.json is written last, whole, and says what it was made from."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from forge_core import paths, results
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    return tmp_path
+
+
+def test_finish_records_metrics_hashes_and_environment(root):
+    (root / "in.txt").write_bytes(b"in")
+    (root / "made").mkdir()
+    (root / "made" / "a.txt").write_bytes(b"a")
+    recorder = results.start("r", "02_preprocess", {"seed": 1})
+    recorder.metrics["rows"] = np.int64(3)
+    recorder.metrics["curve"] = np.array([1.0, 0.5])
+    recorder.finish(inputs=["in.txt"], outputs=[root / "made"])
+
+    record = results.read_results("r", "02_preprocess")
+    assert record["status"] == "ok" and record["notebook"] == "02_preprocess" and record["params"] == {"seed": 1}
+    assert record["metrics"] == {"rows": 3, "curve": [1.0, 0.5]}
+    assert record["inputs"] == {"in.txt": hashlib.sha256(b"in").hexdigest()}
+    assert record["outputs"] == {"made": results.digest("made")}
+    assert record["peak_memory_gib"] > 0 and record["seconds"] >= 0
+    wanted = {"forge", "python", "torch", "transformers", "peft", "bitsandbytes", "device", "git"}
+    assert set(record["environment"]) == wanted and record["environment"]["torch"].startswith("2.")
+
+
+def test_figures_are_saved_and_returned(root):
+    figure = Figure()
+    figure.subplots().plot([1, 2])
+    recorder = results.start("r", "01_explore_data", {})
+    assert recorder.figure(figure, "loss") is figure
+    recorder.finish()
+    assert results.read_results("r", "01_explore_data")["figures"] == ["runs/r/01_explore_data/loss.png"]
+    assert (root / "runs/r/01_explore_data/loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_start_removes_the_results_of_an_earlier_run(root):
+    results.start("r", "01_explore_data", {}).finish()
+    results.start("r", "01_explore_data", {})
+    with pytest.raises(FileNotFoundError, match="run notebook 01_explore_data of run 'r' first"):
+        results.read_results("r", "01_explore_data")
+
+
+def test_a_missing_output_leaves_no_results(root):
+    recorder = results.start("r", "01_explore_data", {})
+    with pytest.raises(FileNotFoundError, match="gone.txt does not exist"):
+        recorder.finish(outputs=["gone.txt"])
+    assert list((root / "runs/r/01_explore_data").iterdir()) == []
+
+
+def test_an_unwritable_metric_keeps_the_old_file_whole(root):
+    target = root / "x.json"
+    results.write_json(target, {"a": 1})
+    with pytest.raises(TypeError, match="metric of type object"):
+        results.write_json(target, {"a": object()})
+    assert json.loads(target.read_text()) == {"a": 1}
+
+
+def change_content(folder):
+    (folder / "a").write_text("2")
+
+
+def rename_file(folder):
+    (folder / "a").rename(folder / "c")
+
+
+def add_file(folder):
+    (folder / "d").write_text("")
+
+
+@pytest.mark.parametrize("change", [change_content, rename_file, add_file])
+def test_a_folders_digest_sees_every_change(root, change):
+    folder = root / "f"
+    folder.mkdir()
+    (folder / "a").write_text("1")
+    before = results.digest(folder)
+    assert results.digest("f") == before
+    change(folder)
+    assert results.digest(folder) != before
