@@ -52,8 +52,8 @@ def screens(examples: Sequence[Example], folder: str | Path, turns: int = 5) -> 
         for number, turn in enumerate(example.turns[:turns], start=1):
             point = click_point(parse("\n".join(turn.actions)))
             if point:
-                _ring(picture, point, 8)
-                picture.annotate(str(number), point, (8, 8), textcoords="offset points", size=7, color="white",
+                _ring(picture, point, 17)
+                picture.annotate(str(number), point, (10, 10), textcoords="offset points", size=7, color="white",
                                  weight="bold", ha="center", va="center",
                                  bbox={"boxstyle": "circle,pad=0.25", "color": RED})  # fmt: skip
         if len(example.turns) > turns:
@@ -77,7 +77,7 @@ def gallery(scored: Sequence[Scored], targets: Sequence[Target], title: str, cou
         left, top, right, bottom = target.bbox  # normalised
         picture.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=BLUE, linewidth=2))
         if row.point:
-            _ring(picture, row.point, 13)
+            _ring(picture, row.point, 17)
         _write_below(below, said[row.target_id])
     fig.supxlabel("blue box: target · pink ring: click · green frame: hit · orange frame: miss or no click", size=8)
     return fig
@@ -157,7 +157,7 @@ def loss_curve(log_history: Sequence[Mapping], title: str) -> Figure:
     held_out = np.array([(row["step"], row["eval_loss"]) for row in log_history if "eval_loss" in row]).reshape(-1, 2)
     if len(held_out):
         upper.plot(*held_out.T, "o-", color=RED, label=f"held out, last {held_out[-1, 1]:.3f}")
-    upper.set(ylabel="loss (nats/token)", ylim=(0, None))
+    upper.set(ylabel="loss (nats/token)", yscale="log")
     lower.plot(*rates.reshape(-1, 2).T, color=GREEN)
     lower.set(xlabel="optimizer step", ylabel="learning rate", ylim=(0, None))
     lower.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
@@ -322,7 +322,7 @@ def _show(axes: Axes, path: Path, title: str, frame: str) -> None:
 
 
 def _ring(axes: Axes, point: tuple[float, float], size: float) -> None:
-    for colour, width in (("white", 4), (PURPLE, 2)):  # the white rim keeps it visible on any screen
+    for colour, width in (("white", 3), (PURPLE, 1.6)):  # the white rim keeps it visible on any screen
         axes.plot(*point, "o", markersize=size, fillstyle="none", color=colour, markeredgewidth=width, clip_on=False)
 
 

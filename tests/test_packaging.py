@@ -77,7 +77,8 @@ def imported() -> set[str]:
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 names.add(node.module.split(".")[0])
-    return names - sys.stdlib_module_names - {"forge_core", "tests", "conftest"}
+    own = {path.stem for path in (ROOT / "tests").rglob("*.py")} | {"forge_core", "tests"}
+    return names - sys.stdlib_module_names - own
 
 
 def test_every_import_is_a_declared_dependency():

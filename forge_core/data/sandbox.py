@@ -1,10 +1,11 @@
 """The sandbox: made-up screens written exactly as the real sets lie on the hub, so one code path reads both.
 
 `write_raw` writes AGUVIS' form: per subset a `conversations` JSON and an image archive (zip, or `tar.gz.part_*`).
-`write_benchmark` writes ScreenSpot-v2's: `screenspot_{platform}_v2.json` beside `screenspotv2_image/`, boxes in px xywh.
-Train and test screens never share a layout (`screens.make_screen`). The same seed gives the same bytes of JSON and pixels.
+`write_benchmark` writes ScreenSpot-v2's: `screenspot_{platform}_v2.json` beside `screenspotv2_image/`, boxes px xywh.
+Train and test screens never share a layout (`screens.make_screen`). The same seed gives the same bytes.
 """
 
+import gzip
 import io
 import json
 import tarfile
@@ -27,7 +28,16 @@ PART_BYTES = 8 << 20  # of a split tar archive
 MARK = "sandbox.json"  # written last: what was drawn
 SOURCES = {"web": ("shop", "forum", "tool"), "desktop": ("windows", "macos"), "mobile": ("ios", "android")}
 TYPED = ("hello", "world", "Home", "Music", "12345", "it's me", "a (b) c")
-TEXT_FORMS = ("Click on {}", "Click the {} {kind}", "Press {}", "Select {}", "Open {}", "Go to {}", "Tap the {} {kind}", "{}")
+TEXT_FORMS = (
+    "Click on {}",
+    "Click the {} {kind}",
+    "Press {}",
+    "Select {}",
+    "Open {}",
+    "Go to {}",
+    "Tap the {} {kind}",
+    "{}",
+)
 ICON_FORMS = ("Click the {} icon", "Press the {} icon", "Tap {}")
 ICON_TASKS = {
     "back": "go back", "close": "close this", "menu": "open the menu", "search": "search this page",
@@ -113,7 +123,9 @@ def write_raw(raw_dir: Path, screens: int, seed: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for platform in PLATFORMS:
             rng, name = Random(f"{seed} {stage} {platform}"), f"sandbox_{platform}"
-            rows = [(f"{name}_{stage}_{index:05d}.png", make_screen(rng, platform, "train")) for index in range(screens)]
+            rows = [
+                (f"{name}_{stage}_{index:05d}.png", make_screen(rng, platform, "train")) for index in range(screens)
+            ]
             images = ((image, _png(draw(screen))) for image, screen in rows)
             (_write_parts if platform == "mobile" else _write_zip)(folder, name, images)
             (folder / f"{name}.json").write_text(json.dumps([row_of(screen, image, rng) for image, screen in rows]))
@@ -194,7 +206,10 @@ def _write_zip(folder: Path, name: str, images: Iterator[tuple[str, bytes]]) -> 
 def _write_parts(folder: Path, name: str, images: Iterator[tuple[str, bytes]]) -> None:
     """A tar.gz cut into parts _aa, _ab, ... as `split` does."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as archive:
+    with (
+        gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=1, mtime=0) as zipped,  # no time of day in the header
+        tarfile.open(fileobj=zipped, mode="w") as archive,
+    ):
         for image, data in images:
             member = tarfile.TarInfo(image)
             member.size = len(data)

@@ -26,7 +26,8 @@ WORDS = tuple(
     Bookmarks Favorites Calendar Events Tasks Notes Messages Chat Calls Contacts Groups Friends Notifications Alerts
     Updates Install Remove Update Refresh Back Next Previous Finish Start Stop Pause Play Resume Record Login Logout
     Register Subscribe Continue Submit Apply Reset Clear Confirm Accept Decline Yes No Cart Checkout Payment Orders
-    Shipping Returns Reviews Ratings Deals Gifts Wallet Balance Transfer Reports Charts Budget Invoices Support""".split()
+    Shipping Returns Reviews Ratings Deals Gifts Wallet Balance Transfer Reports Charts Budget Invoices Support
+    """.split()  # noqa: SIM905
 )
 
 # Glyphs in a unit square, y down: (primitive, flat coordinates).
@@ -37,19 +38,34 @@ ICONS = {
     "search": [("ellipse", (0.1, 0.1, 0.68, 0.68)), ("line", (0.6, 0.6, 0.92, 0.92))],
     "home": [("line", (0.05, 0.5, 0.5, 0.1, 0.95, 0.5)), ("rectangle", (0.22, 0.5, 0.78, 0.92))],
     "add": [("line", (0.5, 0.1, 0.5, 0.9)), ("line", (0.1, 0.5, 0.9, 0.5))],
-    "delete": [("rectangle", (0.22, 0.3, 0.78, 0.95)), ("line", (0.08, 0.25, 0.92, 0.25)), ("line", (0.38, 0.08, 0.62, 0.08))],
+    "delete": [
+        ("rectangle", (0.22, 0.3, 0.78, 0.95)),
+        ("line", (0.08, 0.25, 0.92, 0.25)),
+        ("line", (0.38, 0.08, 0.62, 0.08)),
+    ],
     "edit": [("polygon", (0.72, 0.08, 0.92, 0.28, 0.3, 0.9, 0.1, 0.7)), ("line", (0.08, 0.95, 0.9, 0.95))],
     "play": [("polygon", (0.2, 0.08, 0.92, 0.5, 0.2, 0.92))],
     "pause": [("box", (0.18, 0.1, 0.4, 0.9)), ("box", (0.6, 0.1, 0.82, 0.9))],
-    "star": [("polygon", (0.5, 0.02, 0.63, 0.37, 1.0, 0.38, 0.7, 0.6, 0.81, 0.96, 0.5, 0.75, 0.19, 0.96, 0.3, 0.6, 0.0, 0.38, 0.37, 0.37))],
+    "star": [
+        ("polygon", (0.5, 0.02, 0.63, 0.37, 1.0, 0.38, 0.7, 0.6, 0.81, 0.96,
+                    0.5, 0.75, 0.19, 0.96, 0.3, 0.6, 0.0, 0.38, 0.37, 0.37)),
+    ],
     "mail": [("rectangle", (0.04, 0.2, 0.96, 0.82)), ("line", (0.04, 0.2, 0.5, 0.58, 0.96, 0.2))],
     "lock": [("box", (0.15, 0.45, 0.85, 0.95)), ("ellipse", (0.28, 0.08, 0.72, 0.7))],
     "user": [("disc", (0.3, 0.05, 0.7, 0.45)), ("polygon", (0.08, 0.95, 0.2, 0.58, 0.8, 0.58, 0.92, 0.95))],
-    "download": [("line", (0.5, 0.05, 0.5, 0.7)), ("line", (0.25, 0.45, 0.5, 0.72, 0.75, 0.45)), ("line", (0.08, 0.93, 0.92, 0.93))],
+    "download": [
+        ("line", (0.5, 0.05, 0.5, 0.7)),
+        ("line", (0.25, 0.45, 0.5, 0.72, 0.75, 0.45)),
+        ("line", (0.08, 0.93, 0.92, 0.93)),
+    ],
     "clock": [("ellipse", (0.05, 0.05, 0.95, 0.95)), ("line", (0.5, 0.2, 0.5, 0.52, 0.75, 0.62))],
-    "more": [("disc", (0.02, 0.38, 0.26, 0.62)), ("disc", (0.38, 0.38, 0.62, 0.62)), ("disc", (0.74, 0.38, 0.98, 0.62))],
+    "more": [
+        ("disc", (0.02, 0.38, 0.26, 0.62)),
+        ("disc", (0.38, 0.38, 0.62, 0.62)),
+        ("disc", (0.74, 0.38, 0.98, 0.62)),
+    ],
     "folder": [("polygon", (0.03, 0.2, 0.4, 0.2, 0.5, 0.33, 0.97, 0.33, 0.97, 0.88, 0.03, 0.88))],
-}
+}  # fmt: skip
 ACCENTS = ((37, 99, 235), (5, 130, 90), (190, 40, 60), (124, 58, 200), (200, 85, 10), (20, 120, 150))
 
 

@@ -32,7 +32,8 @@ SPECIAL_TOKENS = (
     *(f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)),
 )  # fmt: skip
 # Words the tokenizer keeps whole besides the screens' own labels; everything else is spelled, down to bytes.
-COMMON_WORDS = """User System Assistant Describe The the screen Where is are Which What part of at in on it a an and or to
+COMMON_WORDS = """
+    User System Assistant Describe The the screen Where is are Which What part of at in on it a an and or to
     find Find Locate where which part upper middle lower left centre right button link field checkbox tab menu icon
     element none yes no not this that with for from by as be you your I me my we can do does will has have one two
     three four five Click click Press press Select select Open open Go go Tap tap Choose choose Use use Double Right
@@ -45,7 +46,8 @@ COMMON_WORDS = """User System Assistant Describe The the screen Where is are Whi
     coordinates coordinate normalised normalized image size width height origin top point Point answers reply Reply
     each line write Write exactly available Available space these those them its is was been into field's more see
     need must should hello world name note done Done success status message box see look Look there here now next
-    finish finished complete completed done repeat Repeat set Set print area sum true false True False""".split()
+    finish finished complete completed done repeat Repeat set Set print area sum true false True False
+    """.split()  # noqa: SIM905
 PIECES = ("<think>", "</think>", "<code>", "</code>", "0.", "('", "')", '")', '("', "', ", "=0.", ", ", "\n", "'", ".")
 
 

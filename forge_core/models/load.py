@@ -68,7 +68,9 @@ def load_base(base: str, revision: str = "main", load_in_4bit: bool = True) -> P
 
 def attach_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float) -> PeftModel:
     """A new LoRA adapter (fp32) on the language model."""
-    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=LORA_TARGETS, task_type="CAUSAL_LM")
+    config = LoraConfig(
+        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=LORA_TARGETS, task_type="CAUSAL_LM"
+    )
     with _quiet():
         return get_peft_model(model, config)
 

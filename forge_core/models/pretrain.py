@@ -2,136 +2,29 @@
 
     python -m forge_core.models.pretrain --out forge_core/models/embedded_base
 
-Three kinds of supervision, all from `data.screens`, all on layouts of the training split:
-dense labels make the vision tower read (which word, which kind, where its centre is); captions and questions in words
-and per-mille positions ("417,178") make the language model describe screens and look things up; echoing random text
-keeps every token's embedding alive. The dense heads are thrown away afterwards.
+Three kinds of supervision, all from `pretraining_data`: dense labels make the vision tower read (which word and kind,
+where its centre is), and put the words' own vectors into the image tokens; captions and questions make the language
+model describe screens and look things up, with answers in words only; echoing random text keeps every token's embedding
+alive. The dense heads are thrown away afterwards. About 40 minutes on 2 CPU cores.
 """
 
 import argparse
 import time
 from collections import deque
 from pathlib import Path
-from random import Random
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
-from forge_core.data.screens import ICONS, KINDS, UNITS, WORDS, Element, Screen, draw, make_screen
+from forge_core.data.screens import KINDS
 from forge_core.models import embedded
+from forge_core.models.pretraining_data import BINS, LABELS, PATCHES, Screens
 
-LABELS = (*WORDS, *ICONS)
-PLATFORMS = ("web", "desktop", "mobile")
-PATCHES = embedded.TILE // embedded.PATCH  # 16 a side
-CELLS = PATCHES // embedded.SCALE_FACTOR  # 8 a side: one image token each
-BINS = 64  # of 4 units, for an element's centre
-LENGTH = 320  # tokens of one conversation
 INITIAL = 4  # batches that the data-dependent start looks at
-
-
-def position(element: Element) -> str:
-    """The centre in per mille of width and height: the base's own way to say where something is."""
-    x, y = element.centre
-    return f"{int(x * 1000):03d},{int(y * 1000):03d}"
-
-
-def _noun(element: Element, rng: Random) -> str:
-    return rng.choice((element.label, element.label, f"the {element.label} {element.kind}"))
-
-
-def question(rng: Random, elements: list[Element]) -> tuple[str, str]:
-    """One question about the screen with its answer."""
-    element, draw_lot = rng.choice(elements), rng.random()
-    if draw_lot < 0.55:
-        form = rng.choice(("Where is {}?", "Where is {}?", "Find {}.", "Locate {}."))
-        return form.format(_noun(element, rng)), position(element)
-    if draw_lot < 0.75:
-        return f"What is at {position(element)}?", f"{element.label} {element.kind}"
-    if draw_lot < 0.92:
-        return f"Which part of the screen is {_noun(element, rng)} in?", element.region
-    return f"What is {element.label}?", f"{element.label} {element.kind}"
-
-
-class Screens(IterableDataset):
-    """Endless pretraining samples: pixels (3, 256, 256) uint8, dense labels, token ids and labels (LENGTH,)."""
-
-    def __init__(self, seed: int, skip: int = 0):
-        self.seed, self.skip = seed, skip
-        self.tokenizer = embedded.build_tokenizer()
-        self.vocabulary = [piece for piece in self.tokenizer.get_vocab() if not piece.startswith("<")]
-        self.vocabulary.sort()
-        self.turn_end = self.encode("<end_of_utterance>\n")
-        self.image = "<fake_token_around_image><global-img>" + "<image>" * embedded.IMAGE_TOKENS + "<fake_token_around_image>"
-
-    def encode(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False).input_ids
-
-    def __iter__(self):
-        rng = Random(self.seed * 1000)
-        for _ in range(self.skip):
-            self.conversation(rng, list(self.screen(rng).elements))
-        while True:
-            yield self.sample(rng)
-
-    def screen(self, rng: Random) -> Screen:
-        return make_screen(rng, rng.choice(PLATFORMS), "train")
-
-    def noise(self, rng: Random, shortest: int, longest: int) -> str:
-        """Random pieces of the vocabulary as text."""
-        pieces = rng.choices(self.vocabulary, k=rng.randint(shortest, longest))
-        return "".join(pieces).replace("▁", " ").strip() or "a"
-
-    def question(self, rng: Random, elements: list[Element]) -> tuple[str, str]:
-        if rng.random() < 0.9:
-            return question(rng, elements)
-        text = self.noise(rng, 4, 12)
-        return f"Repeat: {text}", text
-
-    def sample(self, rng: Random) -> dict[str, np.ndarray]:
-        screen = self.screen(rng)
-        image = draw(screen).resize((embedded.TILE, embedded.TILE), Image.Resampling.LANCZOS)
-        ids, labels = self.conversation(rng, list(screen.elements))
-        return {"pixels": np.asarray(image).transpose(2, 0, 1).copy(), **dense_labels(screen.elements), "ids": ids, "labels": labels}
-
-    def conversation(self, rng: Random, elements: list[Element]) -> tuple[np.ndarray, np.ndarray]:
-        """Turns until the sequence is full; labels only on answers and their end token."""
-        system = f"System: {self.noise(rng, 5, 70)}<end_of_utterance>\n" if rng.random() < 0.3 else ""
-        ids, first = self.encode(f"<|im_start|>{system}User:{self.image}"), True
-        labels = [-100] * len(ids)
-        caption = ", ".join(f"{element.label} {element.kind}" for element in elements)
-        turn = ("Describe the screen.", caption) if rng.random() < 0.25 else self.question(rng, elements)
-        while True:
-            asked = self.encode(turn[0] if first else f"User: {turn[0]}") + self.turn_end + self.encode("Assistant:")
-            answer = self.encode(f" {turn[1]}")
-            if len(ids) + len(asked) + len(answer) + 2 > LENGTH:
-                break
-            ids += asked + answer + self.turn_end
-            labels += [-100] * len(asked) + answer + [self.turn_end[0], -100]
-            turn, first = self.question(rng, elements), False
-        ids += [self.tokenizer.pad_token_id] * (LENGTH - len(ids))
-        labels += [-100] * (LENGTH - len(labels))
-        return np.array(ids), np.array(labels)
-
-
-def dense_labels(elements: tuple[Element, ...]) -> dict[str, np.ndarray]:
-    """What each patch reads (16, 16), and per image token (8, 8) the element centred there: label, kind, x and y bin."""
-    patch = np.zeros((PATCHES, PATCHES), np.int64)  # 0: nothing written here
-    label, kind, x_bin, y_bin = (np.full((CELLS, CELLS), -100) for _ in range(4))
-    kind[:] = 0
-    for element in elements:
-        left, top, right, _ = element.box
-        inset = 4 if element.kind == "icon" else 8 + 16 * (element.kind == "checkbox")
-        row, word = (top + 12) // 16, LABELS.index(element.label) + 1
-        patch[row, (left + inset) // 16 : (right - (4 if element.kind == "icon" else 8) - 1) // 16 + 1] = word
-        x, y = element.centre
-        cell = int(y * CELLS), int(x * CELLS)
-        label[cell], kind[cell] = word - 1, KINDS.index(element.kind) + 1
-        x_bin[cell], y_bin[cell] = int(x * BINS), int(y * BINS)
-    return {"patch": patch, "label": label, "kind": kind, "x": x_bin, "y": y_bin}
+DECAY = 0.3  # share of the steps over which the rate falls to zero
+LOSS_WEIGHTS = {"patch": 1.0, "label": 1.0, "kind": 1.0, "place": 0.5, "language": 2.0}
 
 
 class Pretrainer(nn.Module):
@@ -141,7 +34,9 @@ class Pretrainer(nn.Module):
         super().__init__()
         self.vlm = embedded.build_model()
         tokenizer = embedded.build_tokenizer()
-        self.register_buffer("label_ids", torch.tensor(tokenizer.convert_tokens_to_ids([f"▁{word}" for word in LABELS])))
+        self.register_buffer(
+            "label_ids", torch.tensor(tokenizer.convert_tokens_to_ids([f"▁{word}" for word in LABELS]))
+        )
         self.patch_head = nn.Linear(embedded.HIDDEN, len(LABELS) + 1)
         self.kind_head = nn.Linear(embedded.HIDDEN, len(KINDS) + 1)
         self.place_head = nn.Linear(embedded.HIDDEN, 2 * BINS)
@@ -182,7 +77,9 @@ class Pretrainer(nn.Module):
         out["label_acc"] = ((normed @ words.T).argmax(-1) == label[anchors]).float().mean()
         out["kind"] = F.cross_entropy(self.kind_head(F.rms_norm(tokens, (embedded.HIDDEN,))).float(), kind)
         x, y = self.place_head(normed).float().split(BINS, -1)
-        out["place"] = F.cross_entropy(x, batch["x"].flatten()[anchors]) + F.cross_entropy(y, batch["y"].flatten()[anchors])
+        out["place"] = F.cross_entropy(x, batch["x"].flatten()[anchors]) + F.cross_entropy(
+            y, batch["y"].flatten()[anchors]
+        )
         out["place_acc"] = (x.argmax(-1) == batch["x"].flatten()[anchors]).float().mean()
         return out
 
@@ -205,52 +102,64 @@ def initialise(trainer: Pretrainer, sample_pixels: torch.Tensor) -> None:
         vision.position_embedding.weight.copy_(grid.reshape(PATCHES**2, -1))
 
 
-def optimizers(trainer: Pretrainer, rate: float) -> list[torch.optim.Optimizer]:
+def optimizers(trainer: Pretrainer) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the layers, AdamW for embeddings, heads and vectors."""
     layers = [p for n, p in trainer.named_parameters() if p.ndim == 2 and (".layers." in n or "connector" in n)]
     chosen = {id(p) for p in layers}
     rest = [p for p in trainer.parameters() if id(p) not in chosen]
-    muon = torch.optim.Muon(layers, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
-    return [muon, torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)]
+    muon = torch.optim.Muon(layers, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+    return [muon, torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=0.0)]
 
 
-def pretrain(out: Path, steps: int, dense_steps: int, batch_size: int, rate: float, seed: int, resume: bool) -> None:
+def pretrain(
+    out: Path, state_file: Path, steps: int, dense_steps: int, batch_size: int, rate: float, seed: int
+) -> None:
+    """Train from scratch, or go on from `state_file`; write the base to `out`."""
     torch.manual_seed(seed)
     trainer = Pretrainer()
-    optims, start, began, recent = optimizers(trainer, rate), 0, time.time(), deque(maxlen=50)
-    state_file = out / "pretraining.pt"
-    if resume and state_file.exists():
-        state = torch.load(state_file, weights_only=True)
-        trainer.load_state_dict(state["model"])
-        start = state["step"]
-        for optim, saved in zip(optims, state["optims"], strict=True):
-            optim.load_state_dict(saved)
+    optims = optimizers(trainer)
+    start = restore(state_file, trainer, optims)
     skip = (start + INITIAL) * batch_size if start else 0
     loader = iter(DataLoader(Screens(seed, skip), batch_size=batch_size, num_workers=1, prefetch_factor=8))
     if not start:
         initialise(trainer, torch.cat([next(loader)["pixels"] for _ in range(INITIAL)]))
+    began, recent = time.monotonic(), deque(maxlen=50)
     for step in range(start, steps):
-        language = step >= dense_steps
-        warm, left = min(1, (step + 1) / 100), min(1.0, (steps - step) / (0.3 * steps))
-        for optim in optims:
-            for group in optim.param_groups:
-                group["lr"] = rate * warm * left
-        with torch.autocast("cpu", torch.bfloat16):
-            result = trainer(next(loader), language)
-        loss = result["patch"] + result["label"] + result["kind"] + 0.5 * result["place"] + 2 * result.get("language", 0)
-        loss.backward()
-        nn.utils.clip_grad_norm_(trainer.parameters(), 1.0)
-        for optim in optims:
-            optim.step()
-            optim.zero_grad()
-        recent.append({name: float(value.detach()) for name, value in result.items()})
+        for group in (group for optim in optims for group in optim.param_groups):
+            group["lr"] = rate * min(1, (step + 1) / 100, (steps - step) / (DECAY * steps))
+        recent.append(train_step(trainer, optims, next(loader), language=step >= dense_steps))
         if (step + 1) % 50 == 0:
-            means = {name: sum(r.get(name, 0) for r in recent) / len(recent) for name in recent[-1]}
-            rate_now = (step + 1 - start) * batch_size / (time.time() - began)
-            print(f"{step + 1}/{steps} · {rate_now:.0f} screens/s · " + " ".join(f"{k} {v:.3f}" for k, v in means.items()), flush=True)
-        if (step + 1) % 500 == 0 or step + 1 == steps:
+            speed = (step + 1 - start) * batch_size / (time.monotonic() - began)
+            means = (f"{key} {sum(past.get(key, 0) for past in recent) / len(recent):.3f}" for key in recent[-1])
+            print(f"{step + 1}/{steps} · {speed:.0f} screens/s ·", *means, flush=True)
+        if (step + 1) % 250 == 0 or step + 1 == steps:
             save(trainer, out)
-            torch.save({"model": trainer.state_dict(), "step": step + 1, "optims": [o.state_dict() for o in optims]}, state_file)
+            optim_states = [optim.state_dict() for optim in optims]
+            torch.save({"model": trainer.state_dict(), "step": step + 1, "optims": optim_states}, state_file)
+
+
+def train_step(trainer: Pretrainer, optims: list, batch: dict, language: bool) -> dict[str, float]:
+    """One optimizer step on a batch; its losses and accuracies."""
+    with torch.autocast("cpu", torch.bfloat16):
+        result = trainer(batch, language)
+    loss = sum(weight * result[key] for key, weight in LOSS_WEIGHTS.items() if key in result)
+    loss.backward()
+    nn.utils.clip_grad_norm_(trainer.parameters(), 1.0)
+    for optim in optims:
+        optim.step()
+        optim.zero_grad()
+    return {key: float(value.detach()) for key, value in result.items()}
+
+
+def restore(state_file: Path, trainer: Pretrainer, optims: list) -> int:
+    """Load a saved state if there is one; the number of steps it has behind it."""
+    if not state_file.exists():
+        return 0
+    state = torch.load(state_file, weights_only=True)
+    trainer.load_state_dict(state["model"])
+    for optim, saved in zip(optims, state["optims"], strict=True):
+        optim.load_state_dict(saved)
+    return state["step"]
 
 
 def save(trainer: Pretrainer, out: Path) -> None:
@@ -263,12 +172,12 @@ def save(trainer: Pretrainer, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--dense-steps", type=int, default=1200, help="steps for the vision tower alone")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=embedded.BASE)
+    parser.add_argument("--state-file", type=Path, default="pretraining.pt", help="goes on from here if it exists")
+    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--dense-steps", type=int, default=600, help="steps for the vision tower alone")
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--resume", action="store_true")
     pretrain(**vars(parser.parse_args()))

@@ -1,4 +1,4 @@
-"""Train one stage from its params file: `python -m forge_core.training --params params/embedded/03_train_grounding.yaml`."""
+"""Train one stage: `python -m forge_core.training --params params/embedded/03_train_grounding.yaml`."""
 
 import argparse
 from pathlib import Path

@@ -222,9 +222,10 @@ def model_card(record: dict) -> str:
     return (
         f"---\nbase_model: {params['base_model']}\nlibrary_name: peft\npipeline_tag: image-text-to-text\n---\n\n"
         f"# Churninator, stage {record['identity']['stage']}: {stage}\n\n"
-        f"A LoRA adapter (rank {params['lora_rank']}) for `{params['base_model']}`, revision `{params['base_revision']}`, "
-        f"made with the Churninator Forge {record['forge']}.\n\n"
-        f"- Rows: {training['rows']}, steps: {training['steps']}, seconds: {training['seconds']} on {training['device']}\n"
+        f"A LoRA adapter (rank {params['lora_rank']}) for `{params['base_model']}`, revision "
+        f"`{params['base_revision']}`, made with the Churninator Forge {record['forge']}.\n\n"
+        f"- Rows: {training['rows']}, steps: {training['steps']}\n"
+        f"- Training took {training['seconds']} s on {training['device']}\n"
         f"- Image size (longest edge): {params['image_size']} px; the processor here has it set\n"
         f"- Base in 4 bits during training: {params['load_in_4bit']}\n"
         f"- Parent adapter: {record['identity']['parent_adapter'] or 'none'}\n"

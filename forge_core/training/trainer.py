@@ -1,4 +1,4 @@
-"""What the transformers Trainer lacks for a VLM on a small card: a loss that costs no full logits, and no vision backward.
+"""What the Trainer lacks for a VLM on a small card: a loss without full logits, a tower without a backward pass.
 
 Both are set on the model itself, so that they hold under DDP too.
 """

@@ -1,0 +1,144 @@
+"""A stage of QLoRA on the shipped base: it learns, stage 2 continues stage 1, a killed run ends as an unbroken one."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from forge_core.data.preprocess import preprocess
+from forge_core.data.sandbox import write_raw
+from forge_core.data.schema import read_jsonl
+from forge_core.models.embedded import BASE
+from forge_core.models.load import load_adapter, load_base, load_processor
+from forge_core.params import GroundingParams, ReasoningParams
+from forge_core.training.collate import Collator
+from forge_core.training.stage import complete, newest_complete, run_stage, trainable_model
+
+pytestmark = pytest.mark.slow
+NAMES = ["sandbox_web", "sandbox_desktop", "sandbox_mobile"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_raw(folder / "raw", screens=8, seed=5)
+    for stage in (1, 2):
+        preprocess(folder / "raw", folder, stage, NAMES, max_turns=4)
+    return folder
+
+
+def params(data, output, model=GroundingParams, **changes):
+    values = {
+        "run": "test", "seed": 1, "base_model": "embedded", "base_revision": "main", "parent_adapter": "",
+        "data_dir": str(data), "output_dir": str(output), "image_size": 512, "load_in_4bit": True, "lora_rank": 8,
+        "lora_alpha": 16, "lora_dropout": 0.1, "learning_rate": 2e-3, "weight_decay": 0.0, "warmup_steps": 0.0,
+        "batch_size": 4, "gradient_accumulation": 1, "epochs": 1.0, "max_steps": 6, "max_length": 640,
+        "pad_to_multiple_of": 64, "logging_steps": 1, "save_steps": 3, "activation_checkpointing": False,
+        "num_workers": 0, "wandb": False,
+    }  # fmt: skip
+    return model(**{**values, **changes})
+
+
+@pytest.fixture(scope="module")
+def grounded(data, tmp_path_factory):
+    return run_stage(params(data, tmp_path_factory.mktemp("grounding")))
+
+
+def adapter(folder) -> dict[str, torch.Tensor]:
+    return load_file(folder / "adapter_model.safetensors")
+
+
+def logits(model, batch) -> torch.Tensor:
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        return model.eval()(**inputs).logits
+
+
+def test_the_loss_falls_and_every_adapter_weight_learns(grounded):
+    assert grounded.history[-1]["loss"] < grounded.history[0]["loss"]
+    weights = adapter(grounded.adapter)
+    assert len(weights) == 2 * 4 * 7 and all("text_model" in name for name in weights)
+    assert all(weight.abs().sum() > 0 for weight in weights.values())  # lora_B starts at zero
+
+
+def test_a_killed_run_ends_as_an_unbroken_one(grounded, data, tmp_path):
+    run_stage(params(data, tmp_path / "out"))
+    shutil.rmtree(tmp_path / "out" / "final")  # as if killed after the checkpoint of step 3
+    shutil.rmtree(tmp_path / "out" / "checkpoints" / "checkpoint-6")
+    resumed = run_stage(params(data, tmp_path / "out"))
+    ours, theirs = adapter(grounded.adapter), adapter(resumed.adapter)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert [entry["loss"] for entry in resumed.history] == [entry["loss"] for entry in grounded.history]
+
+
+def test_a_truncated_newest_checkpoint_is_passed_over(grounded, tmp_path):
+    checkpoints = tmp_path / "checkpoints"
+    shutil.copytree(grounded.adapter.parent / "checkpoints", checkpoints)
+    assert newest_complete(checkpoints).endswith("checkpoint-6")
+    broken = checkpoints / "checkpoint-6" / "adapter_model.safetensors"
+    broken.write_bytes(broken.read_bytes()[:1000])
+    assert newest_complete(checkpoints).endswith("checkpoint-3")
+    (checkpoints / "checkpoint-3" / "trainer_state.json").unlink()
+    assert not complete(checkpoints / "checkpoint-3") and newest_complete(checkpoints) is None
+
+
+def test_finished_work_is_not_repeated_and_changed_work_is(grounded, data, capsys):
+    again = run_stage(params(data, grounded.adapter.parent))
+    assert "already trained" in capsys.readouterr().out and again.record == grounded.record
+    assert run_stage(params(data, grounded.adapter.parent, logging_steps=2)).record == grounded.record
+    changed = params(data, grounded.adapter.parent, learning_rate=1e-3)
+    with pytest.raises(FileNotFoundError, match="parent"):
+        run_stage(changed.model_copy(update={"parent_adapter": str(data / "parent")}))
+
+
+def test_stage_2_starts_as_stage_1_and_trains_all_of_it(grounded, data, tmp_path):
+    second = params(data, tmp_path, ReasoningParams, parent_adapter=str(grounded.adapter))
+    rows = list(read_jsonl(data / "stage1.jsonl"))[:2]
+    batch = Collator(load_processor(str(grounded.adapter)), 1, data, 64)(rows)
+    continued = trainable_model(second)
+    names = {name for name, parameter in continued.named_parameters() if parameter.requires_grad}
+    assert len(names) == len(adapter(grounded.adapter)) and all(".default." in name for name in names)
+    finished = load_adapter(load_base("embedded"), grounded.adapter)
+    assert torch.equal(logits(continued, batch), logits(finished, batch))
+    assert not torch.equal(logits(finished, batch), logits(load_base("embedded"), batch))
+
+
+def test_loss_at_labels_only_is_the_models_own_loss(data):
+    model = trainable_model(params(data, data / "unused", lora_dropout=0.0)).eval()
+    rows = list(read_jsonl(data / "stage1.jsonl"))[:3]
+    batch = Collator(load_processor("embedded"), 1, data, 64)(rows)
+    with torch.no_grad():
+        ours = model(**batch).loss
+        whole = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
+    shifted = whole[:, :-1].float().flatten(0, 1)
+    assert torch.allclose(ours, torch.nn.functional.cross_entropy(shifted, batch["labels"][:, 1:].flatten()), atol=1e-5)
+
+
+def test_accumulating_four_times_one_is_a_batch_of_four(data, tmp_path):
+    losses = []
+    for batch_size, accumulation in ((4, 1), (1, 4)):
+        changes = {"batch_size": batch_size, "gradient_accumulation": accumulation, "max_steps": 2, "lora_dropout": 0.0}
+        stage = run_stage(params(data, tmp_path / str(batch_size), **changes))
+        losses.append([entry["loss"] for entry in stage.history])
+    assert losses[0] == pytest.approx(losses[1], rel=2e-2)  # bf16; means of means would differ by turns a row
+
+
+def test_the_adapter_folder_opens_with_plain_libraries(grounded):
+    model = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(BASE), grounded.adapter)
+    assert AutoProcessor.from_pretrained(grounded.adapter).image_processor.size == {"longest_edge": 512}
+    assert model.peft_config["default"].r == 8
+    record = json.loads((grounded.adapter / "forge.json").read_text())
+    assert record["identity"]["stage"] == 1 and record["training"]["steps"] == 6
+
+
+def test_rows_over_the_length_are_dropped_and_counted(data, tmp_path):
+    with pytest.raises(ValueError, match=r"stage1.jsonl: none of \d+ rows fits in max_length 32"):
+        run_stage(params(data, tmp_path, max_length=32))
+    stage = run_stage(params(data, tmp_path, max_length=240, max_steps=1))
+    total = len(list(read_jsonl(data / "stage1.jsonl")))
+    assert 0 < stage.record["training"]["dropped_rows"] < total
+    assert stage.record["training"]["rows"] + stage.record["training"]["dropped_rows"] == total
