@@ -91,7 +91,7 @@ def bf16() -> Line:
     import torch
 
     if not torch.cuda.is_available():
-        return Line("note", "bf16", "no GPU; the CPU computes in float32")
+        return Line("note", "bf16", "no GPU; the CPU trains under bf16 autocast")
     if torch.cuda.is_bf16_supported(including_emulation=False):
         return Line("ok", "bf16", "supported")
     return Line("missing", "bf16", "not on this GPU", "rent an Ampere card or newer (RTX 30xx, A100, L4)")

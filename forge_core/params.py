@@ -143,13 +143,19 @@ class Profile(BaseModel):
     minutes: dict[Literal[*MODELS], Annotated[float, Field(ge=0)] | None]  # null = not measured
 
 
-def cell_values(namespace: Mapping) -> dict:
-    """The parameters in a notebook's `globals()` before its imports made other names: public scalars and lists."""
-    return {
-        name: value
+def cell_values(namespace: dict) -> dict:
+    """The parameters in a notebook's `globals()`: public scalars and lists.
+
+    The first call, in the cell after the parameters, notes their names in `namespace`: so the cell can be run again
+    when later cells have made other names.
+    """
+    flat = [
+        name
         for name, value in namespace.items()
         if isinstance(value, (bool, int, float, str, list)) and not name.startswith("_") and name != "In"
-    }
+    ]
+    names = namespace.setdefault("_parameter_names", flat)
+    return {name: namespace[name] for name in names if name in namespace}
 
 
 def check(notebook: str, values: Mapping, where: str | None = None) -> NotebookParams:

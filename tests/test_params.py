@@ -102,3 +102,10 @@ def test_cell_values_are_what_a_parameters_cell_sets():
     assert cell_values(namespace | GOOD) == GOOD
     with pytest.raises(ParamsError, match="lr: unknown parameter"):
         check("03_train_grounding", cell_values(namespace | GOOD | {"lr": 1e-4}))
+
+
+def test_the_setup_cell_can_be_run_again_after_later_cells():
+    namespace = dict(GOOD)
+    assert cell_values(namespace) == GOOD
+    namespace |= {"tokens": ["a"], "count": 3, "lora_rank": 8}  # later cells, and a parameter changed by hand
+    assert cell_values(namespace) == GOOD | {"lora_rank": 8}

@@ -3,7 +3,6 @@
 `base` is a hub name, a folder, or "embedded" for the tiny VLM that ships with the Forge.
 """
 
-import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,9 +84,8 @@ def load_adapter(model: PreTrainedModel, folder: Path, trainable: bool = False) 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the libraries' remarks to their own developers: a deprecated name, an optional CPU kernel, a bar."""
+    """Without the libraries' remarks to their own developers: a deprecated name, a bar for a second's work."""
     transformers.logging.disable_progress_bar()
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield

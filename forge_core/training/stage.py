@@ -13,14 +13,14 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from transformers import PrinterCallback, ProcessorMixin, Trainer, TrainingArguments, set_seed
 
 from forge_core import __version__
 from forge_core.data.schema import Example, read_jsonl
 from forge_core.models.load import attach_lora, load_adapter, load_base, load_processor, locate
 from forge_core.params import TrainParams
-from forge_core.paths import resolve
+from forge_core.paths import ROOT, resolve
 from forge_core.results import digest
 from forge_core.training.collate import Collator, token_count
 from forge_core.training.trainer import Watch, freeze_tower, train_only_labelled
@@ -139,12 +139,14 @@ def build_trainer(model, processor, rows: list[Example], params: TrainParams, fo
 
 
 def tracker(wanted: bool) -> str:
-    """Where the Trainer reports to; without a key W&B works offline."""
+    """Where the Trainer reports to: W&B (offline without a key), or nowhere."""
     if not wanted:
         return "none"
+    os.environ.setdefault("WANDB_PROJECT", "churninator-forge")
+    os.environ.setdefault("WANDB_DIR", str(ROOT))
     if not os.environ.get("WANDB_API_KEY"):
         os.environ["WANDB_MODE"] = "offline"
-        print("W&B: no WANDB_API_KEY, so the run is kept offline; upload it with: wandb sync wandb/offline-run-*")
+        print(f"W&B: no WANDB_API_KEY, so offline; later: wandb sync {os.environ['WANDB_DIR']}/wandb/offline-run-*")
     return "wandb"
 
 
@@ -188,7 +190,7 @@ def complete(checkpoint: Path) -> bool:
     try:
         with safe_open(checkpoint / "adapter_model.safetensors", "pt"):
             return True
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, SafetensorError) as error:
         print(f"{checkpoint.name} is broken ({error}); trying the one before", flush=True)
         return False
 

@@ -14,7 +14,7 @@ import nbformat
 import pytest
 import yaml
 
-from forge_core.params import MODELS
+from forge_core.params import MODELS, cell_values
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = [ROOT / "notebooks" / f"{name}.ipynb" for name in MODELS]
@@ -53,6 +53,14 @@ def test_size_budgets(notebook):
     assert len(lines) <= 25 and sum(lines) <= 150 and max(lines) <= 40
     assert statistics.median(lines) <= 6
     assert sum(isinstance(node, ast.FunctionDef) for s in code(notebook) for node in ast.walk(ast.parse(s))) <= 2
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_run_all_without_a_file_is_the_embedded_profile(name):
+    cells = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells
+    namespace = {}
+    exec(next(cell.source for cell in cells if cell.metadata.get("tags")), namespace)
+    assert cell_values(namespace) == yaml.safe_load((ROOT / "params" / "embedded" / f"{name}.yaml").read_text())
 
 
 def test_nothing_that_breaks_headless(notebook):

@@ -80,7 +80,7 @@ def test_a_truncated_newest_checkpoint_is_passed_over(grounded, tmp_path):
     shutil.copytree(grounded.adapter.parent / "checkpoints", checkpoints)
     assert newest_complete(checkpoints).endswith("checkpoint-6")
     broken = checkpoints / "checkpoint-6" / "adapter_model.safetensors"
-    broken.write_bytes(broken.read_bytes()[:1000])
+    broken.write_bytes(broken.read_bytes()[:-100])
     assert newest_complete(checkpoints).endswith("checkpoint-3")
     (checkpoints / "checkpoint-3" / "trainer_state.json").unlink()
     assert not complete(checkpoints / "checkpoint-3") and newest_complete(checkpoints) is None
@@ -142,3 +142,12 @@ def test_rows_over_the_length_are_dropped_and_counted(data, tmp_path):
     total = len(list(read_jsonl(data / "stage1.jsonl")))
     assert 0 < stage.record["training"]["dropped_rows"] < total
     assert stage.record["training"]["rows"] + stage.record["training"]["dropped_rows"] == total
+
+
+def test_wandb_without_a_key_keeps_the_run_and_says_how_to_upload(data, tmp_path, monkeypatch, capfd):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    monkeypatch.setenv("WANDB_MODE", "")  # monkeypatch puts back what the run changes
+    run_stage(params(data, tmp_path / "out", max_steps=1, wandb=True))
+    assert "wandb sync" in capfd.readouterr().out
+    assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
