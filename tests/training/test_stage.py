@@ -127,6 +127,15 @@ def test_accumulating_four_times_one_is_a_batch_of_four(data, tmp_path):
     assert losses[0] == pytest.approx(losses[1], rel=2e-2)  # bf16; means of means would differ by turns a row
 
 
+def test_activation_checkpointing_changes_no_loss(data, tmp_path):
+    losses = []
+    for wanted in (False, True):
+        changes = {"activation_checkpointing": wanted, "max_steps": 2, "lora_dropout": 0.0}
+        stage = run_stage(params(data, tmp_path / str(wanted), **changes))
+        losses.append([entry["loss"] for entry in stage.history])
+    assert losses[0] == losses[1]
+
+
 def test_the_adapter_folder_opens_with_plain_libraries(grounded):
     model = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(BASE), grounded.adapter)
     assert AutoProcessor.from_pretrained(grounded.adapter).image_processor.size == {"longest_edge": 512}
