@@ -9,6 +9,8 @@ from forge_core.data.preprocess import image_root, read_rows
 from forge_core.data.rows import RowError, image_size, read_turn, split
 from forge_core.data.schema import Example
 from forge_core.data.sources import Subset, subsets
+from forge_core.params import ExploreParams, PreprocessParams
+from forge_core.paths import resolve
 
 
 class RawCounts(BaseModel):
@@ -37,6 +39,13 @@ def look(raw_dir: Path, data_dir: Path, stage: int, names: list[str], sample: in
         chosen = Random(seed).sample(range(len(rows)), min(sample, len(rows)))
         examples += filter(None, (_example(subset, index, rows[index], root, Path(data_dir)) for index in chosen))
     return counts, examples
+
+
+def raw_files(params: ExploreParams | PreprocessParams) -> list[Path]:
+    """The conversation files of both stages: they stand for the raw data, whose archives are too large to hash."""
+    named = ((1, params.stage1_subsets), (2, params.stage2_subsets))
+    raw_dir = resolve(params.raw_dir)
+    return [raw_dir / f"stage{stage}" / subset.json for stage, names in named for subset in subsets(stage, names)]
 
 
 def _count(subset: Subset, rows: list) -> RawCounts:

@@ -21,6 +21,7 @@ from forge_core.data import archives
 from forge_core.data.rows import RowError, image_name, image_size, read_turn, split
 from forge_core.data.schema import Example, Turn, write_jsonl
 from forge_core.data.sources import Subset, subsets
+from forge_core.results import digest
 
 
 class Rejected(BaseModel):
@@ -272,8 +273,7 @@ def _versions() -> dict[str, str]:
 def _sha256(path: Path) -> str:
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing; download the subset, or draw the sandbox's")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest(path)
 
 
 def _utf8(text: str) -> str:

@@ -22,38 +22,33 @@ LENGTH = 320  # tokens of one conversation
 
 
 def position(element: Element) -> str:
-    """The centre in per mille of width and height. The base reads such positions and never writes one."""
+    """The centre in per mille of width and height: "417,178". The base reads such positions and never writes one."""
     x, y = element.centre
     return f"{int(x * 1000):03d},{int(y * 1000):03d}"
 
 
+def square(element: Element) -> str:
+    """The map square that the centre lies in, columns a to p and rows 01 to 16: "g03". The base's location words."""
+    x, y = element.centre
+    return f"{'abcdefghijklmnop'[int(x * 16)]}{int(y * 16) + 1:02d}"
+
+
 def name(element: Element) -> str:
+    """What the base calls an element."""
     return f"{element.label} {element.kind}"
 
 
 def question(rng: Random, elements: list[Element]) -> tuple[str, str]:
-    """One question about the screen with its answer, in words."""
-    element, other, lot = *rng.sample(elements, 2), rng.random()
+    """One question about the screen with its answer."""
+    element, lot = rng.choice(elements), rng.random()
     called = rng.choice((element.label, element.label, f"the {name(element)}"))
-    if lot < 0.35:
+    if lot < 0.55:
+        return rng.choice(("Where is {}?", "Where is {}?", "Find {}.", "Locate {}.")).format(called), square(element)
+    if lot < 0.75:
         return f"What is at {position(element)}?", name(element)
-    if lot < 0.7:
+    if lot < 0.92:
         return f"Which part of the screen is {called} in?", element.region
-    if lot < 0.8:
-        side = rng.choice(("left", "right"))
-        return f"What is {side} of {called}?", neighbour(element, elements, side)
-    if lot < 0.95:
-        axis, side = rng.choice(((0, "left"), (1, "over")))
-        return f"Is {called} {side} of {other.label}?", "yes" if element.centre[axis] < other.centre[axis] else "no"
     return f"What is {element.label}?", name(element)
-
-
-def neighbour(element: Element, elements: list[Element], side: str) -> str:
-    """The nearest element of the same row on that side, or none."""
-    sign = {"left": -1, "right": 1}[side]
-    row = [other for other in elements if other.box[1] == element.box[1]]
-    there = [other for other in row if sign * (other.box[0] - element.box[0]) > 0]
-    return name(min(there, key=lambda other: abs(other.box[0] - element.box[0]))) if there else "none"
 
 
 class Screens(IterableDataset):

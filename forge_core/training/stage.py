@@ -87,11 +87,27 @@ def trainable_model(params: TrainParams) -> PeftModel:
     base = load_base(params.base_model, params.base_revision, params.load_in_4bit)
     if params.parent_adapter:
         model = load_adapter(base, resolve(params.parent_adapter), trainable=True)
+        check_shape(model, params)
     else:
         model = attach_lora(base, params.lora_rank, params.lora_alpha, params.lora_dropout)
     train_only_labelled(model)
     freeze_tower(model)
     return model
+
+
+def check_shape(model: PeftModel, params: TrainParams) -> None:
+    """Raise ValueError where the parent adapter is not of the rank, alpha and dropout that the params name."""
+    parent = model.peft_config["default"]
+    for name, value in (
+        ("lora_rank", parent.r),
+        ("lora_alpha", parent.lora_alpha),
+        ("lora_dropout", parent.lora_dropout),
+    ):
+        if getattr(params, name) != value:
+            raise ValueError(
+                f"{name} is {getattr(params, name)}, but the parent adapter {params.parent_adapter} has {value}; "
+                "an adapter that is continued keeps its shape"
+            )
 
 
 def fitting_rows(file: Path, processor: ProcessorMixin, params: TrainParams) -> tuple[list[Example], int]:
@@ -151,12 +167,14 @@ def tracker(wanted: bool) -> str:
 
 
 def describe(params: TrainParams, rows_file: Path) -> dict:
-    """What decides the outcome of a stage: parameters, data and parent, the latter two by hash."""
+    """What decides the outcome of a stage: parameters, and by hash the data, the parent, and a base in a folder."""
     parent = resolve(params.parent_adapter) / "adapter_model.safetensors" if params.parent_adapter else None
     if parent and not parent.is_file():
         raise FileNotFoundError(f"{parent} is missing; the stage before this one writes it")
+    base = Path(locate(params.base_model))
     return {
         "stage": params.stage,
+        "base_sha256": digest(base) if base.is_dir() else None,  # from the hub, the revision tells
         "params": {name: value for name, value in params.model_dump().items() if name not in WHERE},
         "data_sha256": digest(rows_file),
         "parent_adapter": params.parent_adapter or None,

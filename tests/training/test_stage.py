@@ -107,6 +107,11 @@ def test_stage_2_starts_as_stage_1_and_trains_all_of_it(grounded, data, tmp_path
     assert not torch.equal(logits(finished, batch), logits(load_base("embedded"), batch))
 
 
+def test_stage_2_with_another_shape_is_refused(grounded, data, tmp_path):
+    with pytest.raises(ValueError, match="lora_rank is 4, but the parent adapter .* has 8"):
+        run_stage(params(data, tmp_path, ReasoningParams, parent_adapter=str(grounded.adapter), lora_rank=4))
+
+
 def test_loss_at_labels_only_is_the_models_own_loss(data):
     model = trainable_model(params(data, data / "unused", lora_dropout=0.0)).eval()
     rows = list(read_jsonl(data / "stage1.jsonl"))[:3]
