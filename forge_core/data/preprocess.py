@@ -71,6 +71,15 @@ class Report(BaseModel):
     output_sha256: str
     versions: dict[str, str]
 
+    def rows(self) -> list[dict]:
+        """One flat dict per subset, for a table."""
+        return [{"stage": self.stage, "subset": name, **counts.model_dump()} for name, counts in self.subsets.items()]
+
+    def files(self, out_dir: Path) -> list[Path]:
+        """What stands for the output: the JSONL, and the marks of the unpacked archives (not each image)."""
+        marks = (out_dir / "images" / f"stage{self.stage}").glob(f"*/{archives.MARKER}")
+        return [out_dir / self.output, *sorted(marks)]
+
 
 def preprocess(
     raw_dir: Path,
