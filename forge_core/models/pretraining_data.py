@@ -22,15 +22,9 @@ LENGTH = 320  # tokens of one conversation
 
 
 def position(element: Element) -> str:
-    """The centre in per mille of width and height: "417,178". The base reads such positions and never writes one."""
+    """The centre in per mille of width and height: the base's own way to say where something is."""
     x, y = element.centre
     return f"{int(x * 1000):03d},{int(y * 1000):03d}"
-
-
-def square(element: Element) -> str:
-    """The map square that the centre lies in, columns a to p and rows 01 to 16: "g03". The base's location words."""
-    x, y = element.centre
-    return f"{'abcdefghijklmnop'[int(x * 16)]}{int(y * 16) + 1:02d}"
 
 
 def name(element: Element) -> str:
@@ -38,16 +32,20 @@ def name(element: Element) -> str:
     return f"{element.label} {element.kind}"
 
 
+def _noun(element: Element, rng: Random) -> str:
+    return rng.choice((element.label, element.label, f"the {name(element)}"))
+
+
 def question(rng: Random, elements: list[Element]) -> tuple[str, str]:
     """One question about the screen with its answer."""
     element, lot = rng.choice(elements), rng.random()
-    called = rng.choice((element.label, element.label, f"the {name(element)}"))
     if lot < 0.55:
-        return rng.choice(("Where is {}?", "Where is {}?", "Find {}.", "Locate {}.")).format(called), square(element)
+        form = rng.choice(("Where is {}?", "Where is {}?", "Find {}.", "Locate {}."))
+        return form.format(_noun(element, rng)), position(element)
     if lot < 0.75:
         return f"What is at {position(element)}?", name(element)
     if lot < 0.92:
-        return f"Which part of the screen is {called} in?", element.region
+        return f"Which part of the screen is {_noun(element, rng)} in?", element.region
     return f"What is {element.label}?", name(element)
 
 
