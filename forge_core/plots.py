@@ -183,7 +183,7 @@ def accuracy_bars(tables: Mapping[str, Sequence[Row]], title: str = "Click accur
         axes.bar(x, value, width * 0.94, color=SERIES[index], label=name)
         axes.errorbar(x, value, np.clip([value - low, high - value], 0, 1), fmt="none", color=INK, capsize=2, lw=1)
         for row, at in zip(table, x, strict=True):
-            axes.text(at, row.high + 0.012, f"{row.value:.0%}", ha="center", size=8)
+            axes.text(at, row.high + 0.012, f"{row.value:.1%}", ha="center", size=8)
     labels = [f"{'all' if group == 'overall' else name}\nn = {n}" for group, name, n in names]
     axes.set(xticks=places, xticklabels=labels, ylim=(0, 1.08), xmargin=0.02, ylabel="clicks inside the target (%)")
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))

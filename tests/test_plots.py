@@ -139,7 +139,7 @@ def test_accuracy_bars(targets, tmp_path):
     tables = {name: table(run(targets, outcomes)) for name, outcomes in tables.items()}
     fig = plots.accuracy_bars(tables)
     check(fig, tmp_path)
-    assert {"all\nn = 10", "web\nn = 5", "icon\nn = 6", "70%", "100%", "stage 2"} <= words(fig)
+    assert {"all\nn = 10", "web\nn = 5", "icon\nn = 6", "70.0%", "100.0%", "stage 2"} <= words(fig)
     with pytest.raises(ValueError, match="different groups"):
         plots.accuracy_bars({**tables, "other": table(run(targets[:4], "hhhh"))})
 
