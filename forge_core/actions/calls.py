@@ -1,7 +1,7 @@
 """Read Python calls out of a text without running anything: what every call-shaped dialect is parsed with.
 
 `ast.parse` builds the tree and only this is let through: one or more calls of plain or dotted names whose arguments
-are strings, numbers and flat lists of them.
+are strings, numbers, True, False, None, and lists, dicts and calls of these.
 """
 
 import ast
@@ -10,6 +10,10 @@ import warnings
 from dataclasses import dataclass
 
 MAX_CHARACTERS = 200_000
+MAX_CALLS = 1_000
+_LONG = 2_000  # characters from which a text is first checked for what would make the compiler slow
+_FENCE = re.compile(r"\A\s*```[a-z]*[ \t]*\n(.*?)\n?[ \t]*```\s*\Z", re.DOTALL)
+_STRINGS = re.compile(r"'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"")
 _LINE_END = re.compile(r"(?<=\n)|(?<=\r)(?!\n)")
 
 
@@ -35,9 +39,12 @@ def read_calls(text: str) -> list[Call]:
     """The calls of `text`, one per statement, in order; raises `ActionParseError` on anything else, and on no call."""
     if len(text) > MAX_CHARACTERS:
         raise ActionParseError(f"expected at most {MAX_CHARACTERS} characters, found {len(text)}", text, MAX_CHARACTERS)
-    body = text.strip()
-    start = len(text) - len(text.lstrip())
-    calls = [_call(statement, text, start) for statement in _statements(body, text, start)]
+    fence = _FENCE.match(text)
+    body = (fence[1] if fence else text).strip()
+    start = text.index(body) if fence else len(text) - len(text.lstrip())
+    if len(text) > _LONG:
+        _check_size(body, text)
+    calls = [_call(statement, body, text, start) for statement in _statements(body, text, start)]
     if not calls:
         raise ActionParseError("expected a call, found nothing", text, 0)
     return calls
@@ -63,25 +70,51 @@ def _statements(body: str, text: str, start: int) -> list[ast.stmt]:
             return ast.parse(body).body
     except SyntaxError as error:
         offset = start + _offset(body, error.lineno or 1, max((error.offset or 1) - 1, 0), in_bytes=False)
-        raise ActionParseError(f"expected Python calls ({error.msg})", text, min(offset, len(text))) from None
+        raise ActionParseError(f"expected Python calls ({error.msg:.80})", text, min(offset, len(text))) from None
     except (ValueError, RecursionError, MemoryError) as error:  # null bytes, endless nesting, endless digits
         raise ActionParseError(f"expected Python calls ({error})", text, 0) from None
 
 
-def _call(statement: ast.stmt, text: str, start: int) -> Call:
-    offset = start + _offset(text.strip(), statement.lineno, statement.col_offset)
+def read_literal(text: str) -> object:
+    """The value of a text that is one Python literal, such as ShowUI's dicts; raises `ActionParseError`."""
+    body = text.strip()
+    if len(text) > MAX_CHARACTERS:
+        raise ActionParseError(f"expected at most {MAX_CHARACTERS} characters, found {len(text)}", text, MAX_CHARACTERS)
+    if len(text) > _LONG:
+        _check_size(body, text)
+    statements = _statements(body, text, len(text) - len(text.lstrip()))
+    try:
+        if len(statements) != 1 or not isinstance(statements[0], ast.Expr):
+            raise ValueError("expected one value")
+        return _literal(statements[0].value)
+    except (ValueError, RecursionError) as error:
+        raise ActionParseError(str(error), text, 0) from None
+
+
+def _check_size(body: str, text: str) -> None:
+    bare = _STRINGS.sub("", body)
+    if bare.count("(") > MAX_CALLS or bare.count(",") > 10 * MAX_CALLS or len(bare) > 50 * MAX_CALLS:
+        raise ActionParseError(f"expected at most {MAX_CALLS} calls", text, 0)
+
+
+def _call(statement: ast.stmt, body: str, text: str, start: int) -> Call:
+    offset = start + _offset(body, statement.lineno, statement.col_offset)
     node = getattr(statement, "value", None)
     if not isinstance(statement, ast.Expr) or not isinstance(node, ast.Call):
         raise ActionParseError("expected a call", text, offset)
     try:
-        keywords = {}
-        for keyword in node.keywords:
-            if keyword.arg is None or keyword.arg in keywords:
-                raise ValueError(f"expected each named argument once, found {keyword.arg or '**'}")
-            keywords[keyword.arg] = _literal(keyword.value)
-        return Call(_dotted(node.func), [_literal(value) for value in node.args], keywords, offset)
+        return _arguments(node, offset)
     except (ValueError, RecursionError) as error:
         raise ActionParseError(str(error), text, offset) from None
+
+
+def _arguments(node: ast.Call, offset: int) -> Call:
+    keywords = {}
+    for keyword in node.keywords:
+        if keyword.arg is None or keyword.arg in keywords:
+            raise ValueError(f"expected each named argument once, found {keyword.arg or '**'}")
+        keywords[keyword.arg] = _literal(keyword.value)
+    return Call(_dotted(node.func), [_literal(value) for value in node.args], keywords, offset)
 
 
 def _dotted(node: ast.expr) -> str:
@@ -93,10 +126,14 @@ def _dotted(node: ast.expr) -> str:
 
 
 def _literal(node: ast.expr) -> object:
-    if isinstance(node, ast.Constant) and type(node.value) in (str, int, float):
+    if isinstance(node, ast.Constant) and (node.value is None or type(node.value) in (str, int, float, bool)):
         return node.value
     if isinstance(node, ast.List | ast.Tuple):
         return [_literal(item) for item in node.elts]
+    if isinstance(node, ast.Dict) and all(isinstance(key, ast.Constant) for key in node.keys):
+        return {_literal(key): _literal(value) for key, value in zip(node.keys, node.values, strict=True)}
+    if isinstance(node, ast.Call):
+        return _arguments(node, 0)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
         value = _literal(node.operand)
         if type(value) in (int, float):
@@ -106,6 +143,8 @@ def _literal(node: ast.expr) -> object:
 
 def _offset(text: str, line: int, column: int, in_bytes: bool = True) -> int:
     """Character offset of a 1-based line and 0-based column, in bytes (syntax tree) or characters."""
+    if line == 1 and column == 0:
+        return 0
     lines = _LINE_END.split(text)
     before = sum(map(len, lines[: line - 1]))
     if in_bytes and line <= len(lines):

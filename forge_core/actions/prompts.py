@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from forge_core.actions.calls import ActionParseError
+from forge_core.actions.steps import Reading, Step
 from forge_core.actions.types import FUNCTIONS, Action
-from forge_core.actions.unified import parse
+from forge_core.actions.unified import parse, render
 
 if TYPE_CHECKING:
     from forge_core.data.schema import Turn
@@ -32,6 +33,8 @@ DECLARED = {
     (2, "desktop"): (*_POINTER, *_KEYBOARD),
     (2, "mobile"): ("click", "long_press", "swipe", *_KEYBOARD, "open_app", "navigate_home", "navigate_back"),
 }
+_REASONED = "<think>\n{thought}\n</think>\n<code>\n{calls}\n</code>"
+SIGN = re.compile(rf"\A\s*(?:<think>|<code>|(?:{'|'.join(FUNCTIONS)})\()")
 _REASONING = re.compile(r"\s*(?:<think>(.*?)</think>\s*)?<code>(.*)</code>\s*", re.DOTALL)
 
 
@@ -62,7 +65,7 @@ def answer_text(turn: "Turn", stage: int) -> str:
         return calls
     if not turn.thought:
         raise ValueError(f"a stage 2 answer needs a thought; the turn {turn.instruction!r:.80} has none")
-    return f"<think>\n{turn.thought}\n</think>\n<code>\n{calls}\n</code>"
+    return _REASONED.format(thought=turn.thought, calls=calls)
 
 
 def read_answer(text: str) -> Answer:
@@ -77,6 +80,18 @@ def read_answer(text: str) -> Answer:
     if text.lstrip().startswith(("<think>", "<code>")):
         raise ActionParseError("expected <think>...</think> and <code>...</code>, nothing else", text, 0)
     return Answer(None, parse(text))
+
+
+def read(text: str) -> Reading:
+    """`read_answer` as a dialect's reading."""
+    answer = read_answer(text)
+    return Reading([Step(action.name, action.arguments) for action in answer.actions], answer.thought)
+
+
+def write(reading: Reading) -> str:
+    """Calls, or the `<think>/<code>` form where there is a thought."""
+    calls = render([Action(step.name, step.arguments) for step in reading.steps])
+    return _REASONED.format(thought=reading.thought, calls=calls) if reading.thought else calls
 
 
 def is_reasoning_format(text: str) -> bool:

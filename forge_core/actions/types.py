@@ -1,23 +1,21 @@
-"""The action space: one table of sixteen functions, and the `Action` that is one checked call of one of them.
+"""The action space: one table of nineteen functions, and the `Action` that is one checked call of one of them.
 
 Coordinates are fractions of the full screenshot, origin top left, x right, y down, both in [0, 1]; four decimals are
 kept, which is finer than a pixel on an 8K screen.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from forge_core.actions.steps import is_number
 
 Value = float | int | str | list[float] | list[str]
 DIRECTIONS = ("up", "down", "left", "right")
+UNITS = ("clicks", "pixels")  # of a scroll, where it is not per cent of a page
 DECIMALS = 4
 MAX_AMOUNT = 100_000  # scroll: per cent of a page, or wheel clicks
 MAX_SECONDS = 3_600
 MAX_TEXT, MAX_KEYS, MAX_KEY = 10_000, 16, 100  # characters of a text, keys of a combination, characters of a key's name
-
-
-def is_number(value: object) -> bool:
-    """Whether `value` is an int or a float; a bool is not a number here."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def coordinate(value: object) -> float:
@@ -58,8 +56,15 @@ def direction(value: object) -> str:
     return value
 
 
+def unit(value: object) -> str:
+    """One of `UNITS`."""
+    if value not in UNITS:
+        raise ValueError(f"one of {', '.join(UNITS)}")
+    return value
+
+
 def amount(value: object) -> int:
-    """How far to scroll: a whole number of per cent of a page, or of wheel clicks."""
+    """How far to scroll: a whole number of per cent of a page, or of the unit that is given."""
     if not is_number(value) or not 1 <= value <= MAX_AMOUNT or value != int(value):
         raise ValueError(f"a whole number from 1 to {MAX_AMOUNT}")
     return int(value)
@@ -74,11 +79,15 @@ def seconds(value: object) -> float | int:
 
 @dataclass(frozen=True)
 class Function:
-    """One row of the action space: `parameters` maps each name to the check that returns its canonical value."""
+    """One row of the action space: each parameter's name with the check that returns its canonical value.
+
+    `parameters` is what prompts declare; `optional` may be left out and `extra` is for what other dialects say besides.
+    """
 
     name: str
     parameters: dict[str, Callable[[object], Value]]
-    at_cursor: bool = False  # may be called without its point: it then acts where the cursor is
+    optional: tuple[str, ...] = ()
+    extra: dict[str, Callable[[object], Value]] = field(default_factory=dict)
 
     @property
     def signature(self) -> str:
@@ -88,26 +97,37 @@ class Function:
 
 _XY = {"x": coordinate, "y": coordinate}
 _FROM_TO = {"from_coord": point, "to_coord": point}
+_ELEMENT = {"element": text}  # the target in words, where a dialect gives no place or both
 FUNCTIONS = {
     function.name: function
     for function in (
-        Function("click", _XY, at_cursor=True),
-        Function("double_click", _XY, at_cursor=True),
-        Function("right_click", _XY, at_cursor=True),
-        Function("long_press", _XY),
-        Function("move_mouse", _XY),
-        Function("drag", _FROM_TO),
+        Function("click", _XY, ("x", "y"), _ELEMENT),
+        Function("double_click", _XY, ("x", "y"), _ELEMENT),
+        Function("triple_click", _XY, ("x", "y"), _ELEMENT),
+        Function("right_click", _XY, ("x", "y"), _ELEMENT),
+        Function("middle_click", _XY, ("x", "y"), _ELEMENT),
+        Function("long_press", _XY, ("x", "y"), _ELEMENT),
+        Function("move_mouse", _XY, ("x", "y"), _ELEMENT),
+        Function("drag", _FROM_TO, ("from_coord", "to_coord"), {"from_element": text, "to_element": text}),
         Function("swipe", _FROM_TO),
-        Function("scroll", {"direction": direction, "amount": amount}),
+        Function("scroll", {"direction": direction, "amount": amount}, ("amount",), {"unit": unit, **_XY}),
         Function("type", {"text": text}),
         Function("press", {"keys": keys}),
-        Function("select_option", {**_XY, "value": text}),
-        Function("wait", {"seconds": seconds}),
+        Function("select_option", {**_XY, "value": text}, ("x", "y"), _ELEMENT),
+        Function("wait", {"seconds": seconds}, ("seconds",)),
         Function("open_app", {"app_name": text}),
         Function("navigate_home", {}),
         Function("navigate_back", {}),
         Function("final_answer", {"answer": text}),
+        # an action of another dialect that has no counterpart here: kept as it is, and never run
+        Function("call_tool", {"tool": text, "arguments": text}),
     )
+}
+_NEED_A_TARGET = {  # without one of these there is nothing to act on; the others then act where the cursor is
+    "long_press": ("x", "element"),
+    "move_mouse": ("x", "element"),
+    "select_option": ("x", "element"),
+    "drag": ("to_coord", "to_element"),
 }
 
 
@@ -128,17 +148,26 @@ class Action:
 
 
 def _checked(function: Function, arguments: dict[str, object]) -> dict[str, Value]:
-    unknown = [name for name in arguments if name not in function.parameters]
-    missing = [name for name in function.parameters if name not in arguments]
-    if unknown:
-        raise ValueError(f"{function.name}: unknown parameter {unknown[0]!r}, expected {function.signature}")
-    if missing and not (function.at_cursor and not arguments):
-        raise ValueError(f"{function.name}: {missing[0]!r} is missing, expected {function.signature}")
-    return {name: _value(function, name, arguments[name]) for name in function.parameters if name in arguments}
+    known = function.parameters | function.extra if function.extra else function.parameters
+    for name in arguments:
+        if name not in known:
+            raise ValueError(f"{function.name}: unknown parameter {name!r}, expected {function.signature}")
+    for name in function.parameters:
+        if name not in arguments and name not in function.optional:
+            raise ValueError(f"{function.name}: {name!r} is missing, expected {function.signature}")
+    if ("x" in arguments) != ("y" in arguments):
+        missing = "y" if "x" in arguments else "x"
+        raise ValueError(f"{function.name}: {missing!r} is missing, expected {function.signature}")
+    targets = _NEED_A_TARGET.get(function.name, ())
+    if targets and not any(name in arguments for name in targets):
+        raise ValueError(f"{function.name}: {targets[0]!r} is missing, expected {function.signature}")
+    if "unit" in arguments and "amount" not in arguments:
+        raise ValueError(f"{function.name}: 'amount' is missing, expected {function.signature}")
+    return {name: _value(function, name, check, arguments[name]) for name, check in known.items() if name in arguments}
 
 
-def _value(function: Function, name: str, value: object) -> Value:
+def _value(function: Function, name: str, check: Callable[[object], Value], value: object) -> Value:
     try:
-        return function.parameters[name](value)
+        return check(value)
     except ValueError as error:
         raise ValueError(f"{function.name}: {name} must be {error}, not {value!r:.80}") from None

@@ -3,7 +3,10 @@
 from forge_core.actions.calls import ActionParseError, Call, bind, read_calls
 from forge_core.actions.types import DECIMALS, FUNCTIONS, Action, Value
 
-POINTING = ("click", "double_click", "right_click", "long_press", "move_mouse", "select_option")
+POINTING = (
+    *("click", "double_click", "triple_click", "right_click", "middle_click"),
+    *("long_press", "move_mouse", "select_option"),
+)
 
 
 def parse(text: str) -> list[Action]:
@@ -22,16 +25,19 @@ def render(actions: list[Action]) -> str:
 def click_point(actions: list[Action]) -> tuple[float, float] | None:
     """(x, y) in [0, 1] of the first pointing action that carries a point, else None."""
     for action in actions:
-        if action.name in POINTING and action.arguments:
+        if action.name in POINTING and "x" in action.arguments:
             return action.arguments["x"], action.arguments["y"]
     return None
 
 
 def _action(call: Call, text: str) -> Action:
     if call.name not in FUNCTIONS:
-        raise ActionParseError(f"expected one of {', '.join(FUNCTIONS)}, found {call.name}", text, call.offset)
+        raise ActionParseError(f"expected one of {', '.join(FUNCTIONS)}, found {call.name:.80}", text, call.offset)
     try:
-        return Action(call.name, bind(call, tuple(FUNCTIONS[call.name].parameters)))
+        function = FUNCTIONS[call.name]
+        if len(call.positional) > len(function.parameters):
+            raise ValueError(f"{call.name}: expected at most {len(function.parameters)} arguments without a name")
+        return Action(call.name, bind(call, (*function.parameters, *function.extra)))
     except ValueError as error:
         raise ActionParseError(str(error), text, call.offset) from None
 

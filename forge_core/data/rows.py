@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 from pydantic import ValidationError
 
-from forge_core.actions import aguvis
+from forge_core.actions.dialects import parse
 from forge_core.actions.calls import ActionParseError
 from forge_core.actions.types import Action
 from forge_core.actions.unified import render
@@ -103,7 +103,7 @@ def _request(text: str) -> tuple[str, str]:
 
 def _actions(code: str) -> tuple[list[str], list[Action]]:
     try:
-        actions = aguvis.parse(code)
+        actions = parse(code, "aguvis")
     except ActionParseError as error:
         raise RowError("bad action", f"{code!r}: {error}") from None
     calls = [render([action]) for action in actions]

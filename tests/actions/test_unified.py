@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge_core.actions.types import DIRECTIONS, FUNCTIONS, MAX_AMOUNT, MAX_KEY, MAX_KEYS, MAX_SECONDS, Action
+from forge_core.actions.types import DIRECTIONS, FUNCTIONS, MAX_AMOUNT, MAX_KEY, MAX_KEYS, MAX_SECONDS, UNITS, Action
 from forge_core.actions.unified import ActionParseError, click_point, parse, render
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
@@ -17,6 +17,8 @@ VALUES = {
     "x": COORDINATE, "y": COORDINATE, "from_coord": POINT, "to_coord": POINT, "text": TEXT, "value": TEXT,
     "app_name": TEXT, "answer": TEXT, "keys": KEY | st.lists(KEY, min_size=1, max_size=MAX_KEYS),
     "direction": st.sampled_from(DIRECTIONS), "amount": st.integers(1, MAX_AMOUNT),
+    "unit": st.sampled_from(UNITS), "element": TEXT, "from_element": TEXT, "to_element": TEXT, "tool": TEXT,
+    "arguments": TEXT,
     "seconds": st.floats(0, MAX_SECONDS) | st.integers(0, MAX_SECONDS),
 }  # fmt: skip
 
@@ -24,9 +26,12 @@ VALUES = {
 @st.composite
 def an_action(draw: st.DrawFn) -> Action:
     function = draw(st.sampled_from(list(FUNCTIONS.values())))
-    if function.at_cursor and draw(st.booleans()):
-        return Action(function.name, {})
-    return Action(function.name, {name: draw(VALUES[name]) for name in function.parameters})
+    left_out = draw(st.sets(st.sampled_from([*function.optional, *function.extra]))) if function.optional else set()
+    arguments = {name: draw(VALUES[name]) for name in function.parameters | function.extra if name not in left_out}
+    try:
+        return Action(function.name, arguments)
+    except ValueError:  # x without y, a unit without an amount, no target
+        return Action(function.name, {name: draw(VALUES[name]) for name in function.parameters})
 
 
 @given(st.lists(an_action(), min_size=1, max_size=4))
@@ -45,11 +50,12 @@ def test_any_text_gives_actions_or_one_kind_of_error_inside_the_text(text):
         assert parse(render(actions)) == actions
 
 
-def test_there_are_sixteen_functions():
+def test_there_are_nineteen_functions():
     names = (
-        "click double_click right_click long_press move_mouse drag swipe scroll type press select_option wait open_app"
+        "click double_click triple_click right_click middle_click long_press move_mouse drag swipe scroll type press "
+        "select_option wait open_app navigate_home navigate_back final_answer call_tool"
     )
-    assert set(FUNCTIONS) == {*names.split(), "navigate_home", "navigate_back", "final_answer"}
+    assert set(FUNCTIONS) == set(names.split())
 
 
 @pytest.mark.parametrize(
@@ -94,6 +100,8 @@ def test_positions_and_lines():
         ("click", {"x": 10**400, "y": 0.5}),
         ("click", {"x": 0.5}),
         ("long_press", {}),
+        ("drag", {"from_coord": [0.1, 0.2]}),
+        ("scroll", {"direction": "up", "unit": "clicks"}),
         ("click", {"x": 0.5, "y": 0.5, "button": "left"}),
         ("drag", {"from_coord": [0.5], "to_coord": [0.1, 0.2]}),
         ("scroll", {"direction": "sideways", "amount": 1}),
@@ -126,12 +134,12 @@ def test_a_wrong_action_cannot_be_made_and_the_error_names_it(name, arguments):
         ("click(0.1, 0.2, 0.3)", 0, "at most 2"),
         ("click(0.1, x=0.2)", 0, "repeated"),
         ("click(**{'x': 1})", 0, "**"),
-        ("type(text=open('/etc/passwd').read())", 0, "a string"),
+        ("type(text=open('/etc/passwd').read())", 0, "a function's name"),
         ("__import__('os').system('true')", 0, "a function's name"),
-        ("click(x=(lambda: 1)(), y=0)", 0, "a string"),
+        ("click(x=(lambda: 1)(), y=0)", 0, "a function's name"),
         ("type(f'{1}')", 0, "a string"),
         ("type(b'a')", 0, "a string"),
-        ("click(x=None, y=None)", 0, "a string, a number"),
+        ("click(x=None, y=None)", 0, "x must be"),
         ("click(x=0.1, y=0.2", 5, "Python calls"),
         ("type('a\0b')", 0, "Python calls"),
         ("click(x=" + "[" * 5000, 0, "Python calls"),

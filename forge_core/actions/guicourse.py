@@ -1,0 +1,80 @@
+"""GUICourse / GUIAct (arXiv 2406.11317): 'actions:' and lines such as `click,<box> 49 292 415 328</box>`.
+
+Coordinates are thousandths of the image; a box stands for its centre. `input, text` and `answer, text` go on until the
+next line that begins with an action. `scroll, down 530 right 0` counts pixels (values above 1000 occur). `copy` is Ctrl+C,
+`select_text` a drag. Read-only.
+"""
+
+import re
+
+from forge_core.actions.calls import ActionParseError
+from forge_core.actions.steps import Reading, Step, centre, pair, scrolled
+
+_POINTING = {
+    "click": "click",
+    "tap": "click",
+    "hover": "move_mouse",
+    "long_press": "long_press",
+    "double_click": "double_click",
+}
+_WORDS = {"input": ("type", "text"), "answer": ("final_answer", "answer"), "type": ("type", "text")}
+_PLAIN = {
+    "copy": ("press", {"keys": ["ctrl", "c"]}),
+    "enter": ("press", {"keys": "enter"}),
+    "go_back": ("navigate_back", {}),
+    "go_home": ("navigate_home", {}),
+}
+_FROM_TO = {"swipe": "swipe", "select_text": "drag"}
+_VERB = rf"(?:{'|'.join({*_POINTING, *_WORDS, *_FROM_TO, 'scroll', 'select'})})"
+_HEAD = re.compile(r"\s*(?:thoughts?:(?P<thought>.*?))?(?:^|\n)\s*actions?:", re.DOTALL)
+SIGN = re.compile(rf"^\s*actions?:\s*(?:{_VERB},|copy|enter|go_)|\A\s*<box>\s*\d", re.MULTILINE)
+_LINE = re.compile(rf"^[ \t]*(?=(?:{_VERB}[ \t]*,|(?:{'|'.join(_PLAIN)})[ \t]*$|<box>))", re.MULTILINE)
+_PLACE = re.compile(r"<(box|point)>([\d\s.]*)</\1>")
+_SCROLL = re.compile(r"\s*down\s+(-?\d+)\s+right\s+(-?\d+)\s*")
+
+
+def read(text: str) -> Reading:
+    """Steps and thought of a GUICourse answer; raises `ActionParseError`."""
+    head = _HEAD.match(text)
+    start = head.end() if head else 0
+    starts = [match.end() for match in _LINE.finditer(text, start)]
+    if not starts or text[start : starts[0]].strip():
+        raise ActionParseError("expected an action such as click,<box> x1 y1 x2 y2</box>", text, start)
+    steps: list[Step] = []
+    for at, end in zip(starts, [*starts[1:], len(text)], strict=True):
+        try:
+            steps += [Step(step.name, step.arguments, at) for step in _steps(text[at:end].rstrip())]
+        except ValueError as error:
+            raise ActionParseError(str(error), text, at) from None
+    thought = head["thought"].strip() if head and head["thought"] else None
+    return Reading(steps, thought or None)
+
+
+def _steps(line: str) -> list[Step]:
+    verb, _, rest = line.partition(",")
+    verb = verb.strip()
+    places = [
+        [float(number) for number in match[2].split()] for match in _PLACE.finditer(rest if verb in _VERBS else line)
+    ]
+    if line.startswith("<box>"):
+        return [Step("click", centre(*places))]
+    if verb in _PLAIN and not rest.strip():
+        name, arguments = _PLAIN[verb]
+        return [Step(name, arguments)]
+    if verb in _WORDS:
+        name, parameter = _WORDS[verb]
+        return [Step(name, {parameter: rest.removeprefix(" ")})]
+    if verb in _POINTING and len(places) == 1 and not _PLACE.sub("", rest).strip():
+        return [Step(_POINTING[verb], centre(places[0]))]
+    if verb in _FROM_TO and len(places) == 2:
+        return [Step(_FROM_TO[verb], {"from_coord": pair(places[0]), "to_coord": pair(places[1])})]
+    if verb == "select" and len(places) == 1:
+        value = rest[_PLACE.search(rest).end() :]
+        return [Step("select_option", centre(places[0]) | {"value": value.removeprefix(",").strip()})]
+    scroll = _SCROLL.fullmatch(rest)
+    if verb == "scroll" and scroll:
+        return scrolled(int(scroll[2]), int(scroll[1]), "pixels")
+    raise ValueError(f"{verb:.40}: not what belongs after it")
+
+
+_VERBS = {*_POINTING, *_FROM_TO, "select"}

@@ -1,0 +1,43 @@
+"""Mind2Web operations (arXiv 2306.06070): `{"operation": "TYPE", "value": "Kansas", "bbox": [[162, 292, 361, 48]]}`.
+
+Boxes are [left, top, width, height] in pixels of the page; the first one is the target and stands for its centre. `TYPE` is
+a click and then typing. What else a row holds (`previous_actions`) is context, not an action. Read-only.
+"""
+
+import re
+
+from forge_core.actions.jsontext import only_json
+from forge_core.actions.steps import Reading, Step, is_number
+
+SIGN = re.compile(r"\"operation\"\s*:\s*\"(?:CLICK|TYPE|SELECT|HOVER|ENTER)\"")
+
+
+def read(text: str) -> Reading:
+    """Steps of one JSON object or a list of them; raises `ActionParseError`, and ValueError on an unknown operation."""
+    return Reading([step for item in only_json(text) for step in _steps(item)])
+
+
+def _steps(item: dict) -> list[Step]:
+    operation, value = item.get("operation"), item.get("value")
+    if isinstance(operation, dict):  # as Mind2Web's own files nest it
+        operation, value = operation.get("op"), operation.get("value")
+    place = _centre(item.get("bbox"))
+    if operation == "CLICK":
+        return [Step("click", place)]
+    if operation == "HOVER":
+        return [Step("move_mouse", place)]
+    if operation == "TYPE":
+        return [Step("click", place), Step("type", {"text": value})]
+    if operation == "SELECT":
+        return [Step("select_option", place | {"value": value})]
+    if operation == "ENTER":
+        return [Step("press", {"keys": "enter"})]
+    raise ValueError(f"{operation!r:.40} is not an operation of Mind2Web")
+
+
+def _centre(boxes: object) -> dict[str, float]:
+    box = boxes[0] if isinstance(boxes, list) and boxes and isinstance(boxes[0], list) else boxes
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
+        raise ValueError(f"expected bbox [left, top, width, height], found {boxes!r:.60}")
+    left, top, width, height = box
+    return {"x": left + width / 2, "y": top + height / 2}
