@@ -1,8 +1,8 @@
 """AgentNet, the data of OpenCUA (arXiv 2508.09123): AGUVIS' pyautogui calls with a few habits of their own.
 
 Drags name their button, scrolls count wheel clicks (`scroll(-54)`, negative is down), the end is
-`computer.terminate(status='success')`. The data gives fractions of the screenshot; OpenCUA models answer in pixels of the
-resized image (dialect 'opencua').
+`computer.terminate(status='success')`. The data gives fractions of the screenshot; OpenCUA models answer in pixels of
+the resized image (dialect 'opencua').
 """
 
 from forge_core.actions import aguvis

@@ -15,7 +15,7 @@ from forge_core.actions.steps import Reading, Step, distances, is_number, only_u
 from forge_core.actions.types import MAX_AMOUNT
 
 SIGN = re.compile(
-    r"^\s*(?:Action:\s*)?(?:pyautogui|mobile|browser|computer)\.\w+\(|^\s*(?:answer|terminate)\(", re.MULTILINE
+    r"^[ \t]*(?:Action:[ \t]*)?(?:(?:pyautogui|mobile|browser|computer)\.\w+|answer|terminate)\(", re.MULTILINE
 )
 _STRING = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"", re.DOTALL)
 _NOISE = re.compile(r"\A\s*Action:|^import (?:pyautogui|time)[ \t]*$", re.MULTILINE)
@@ -35,7 +35,8 @@ _CLICKS = {
 def read(text: str, calls: dict | None = None) -> Reading:
     """Steps of an AGUVIS answer. `moveTo` followed by `dragTo` is one drag; nothing is guessed or dropped.
 
-    Raises `ActionParseError` on an unknown call, a scroll without a distance, and prose that is not marked as a thought.
+    Raises `ActionParseError` on an unknown call, a scroll without a distance, and prose that is not marked as a
+    thought.
     """
     table = calls or CALLS
     thought, code = _split(text)
@@ -218,7 +219,7 @@ _NAMES = {
 
 
 def write(reading: Reading) -> str:
-    """AGUVIS calls of the steps, one a line. A thought goes before them; raises ValueError on what the dialect lacks."""
+    """AGUVIS calls of the steps, one a line, after the thought; raises ValueError on what the dialect lacks."""
     lines = [line for step in reading.steps for line in write_step(step)]
     return "\n".join([f"Thought: {reading.thought}", *lines] if reading.thought else lines)
 

@@ -1,15 +1,16 @@
-"""CogAgent (arXiv 2312.08914; Action_space_en.md of its repository): `CLICK(box=[[219,186,311,207]], element_info='Save')`.
+"""CogAgent (arXiv 2312.08914; Action_space_en.md of its repository): `CLICK(box=[[219,186,311,207]],
+element_info='Save')`.
 
 Boxes are thousandths of the image with leading zeros and stand for their centre; `element_info` is kept as the element.
-An answer may hold 'Status', 'Plan', 'Action' and 'Grounded Operation:' sections. `LLM`, `QUOTE_TEXT` and the like have no
-counterpart and are kept whole as call_tool. Read-only.
+An answer may hold 'Status', 'Plan', 'Action' and 'Grounded Operation:' sections. `LLM`, `QUOTE_TEXT` and the like
+have no counterpart and are kept whole as call_tool. Read-only.
 """
 
 import json
 import re
 
 from forge_core.actions.calls import ActionParseError, Call, bind, read_calls
-from forge_core.actions.steps import Reading, Step, centre
+from forge_core.actions.steps import Reading, Step, centre, split_thought
 
 _POINTING = {
     "CLICK": "click",
@@ -33,25 +34,26 @@ _NAMES = (
     "LAUNCH",
     "END",
 )
-SIGN = re.compile(rf"^\s*(?:Grounded Operation:\s*)?(?:{'|'.join(_NAMES)})\(", re.MULTILINE)
-_HEAD = re.compile(r"(?P<before>.*?)(?:^|\n)\s*Grounded Operation:", re.DOTALL)
+SIGN = re.compile(rf"^[ \t]*(?:Grounded Operation:[ \t]*)?(?:{'|'.join(_NAMES)})\(", re.MULTILINE)
+_HEAD = re.compile(r"^[ \t]*Grounded Operation:", re.MULTILINE)
 _ZEROS = re.compile(r"(?<=[\[,\s])0+(?=\d)")
 _BOXES = re.compile(r"box=\[\[[\d,\s]*\]\]")
-_SENSITIVE = re.compile(r"\n?\s*<<[^<>]*>>\s*\Z")
 
 
 def read(text: str) -> Reading:
-    """Steps of a CogAgent answer; what stands before 'Grounded Operation:' is the thought. Raises `ActionParseError`."""
-    head = _HEAD.match(text)
-    code = " " * head.end() + text[head.end() :] if head else text
-    code = _SENSITIVE.sub("", _BOXES.sub(lambda box: _ZEROS.sub(lambda zeros: " " * len(zeros[0]), box[0]), code))
+    """Steps of a CogAgent answer; all before 'Grounded Operation:' is the thought. Raises `ActionParseError`."""
+    thought, start = split_thought(text, _HEAD)
+    code = " " * start + text[start:].rstrip()
+    if code.endswith(">>") and "<<" in code:  # '<<General Operation>>', said last
+        code = code[: code.rfind("<<")]
+    code = _BOXES.sub(lambda box: _ZEROS.sub(lambda zeros: " " * len(zeros[0]), box[0]), code)
     steps: list[Step] = []
     for call in read_calls(code):
         try:
             steps += [Step(step.name, step.arguments, call.offset) for step in _steps(call)]
         except ValueError as error:
             raise ActionParseError(f"{call.name}: {error}", text, call.offset) from None
-    return Reading(steps, (head["before"].strip() if head else "") or None)
+    return Reading(steps, thought)
 
 
 def _steps(call: Call) -> list[Step]:

@@ -10,7 +10,7 @@ PLACES = ("x", "y", "from_coord", "to_coord")
 
 
 def extent(units: tuple[float, float] | str, size: tuple[float, float] | None) -> tuple[float, float]:
-    """(x, y) of the bottom right corner in a dialect's units; raises ValueError where `size` is needed and not given."""
+    """(x, y) of the bottom right corner in a dialect's units; raises ValueError where `size` is needed."""
     if isinstance(units, tuple):
         return units
     if size is None:
@@ -53,10 +53,12 @@ def to_units(arguments: dict, corner: tuple[float, float]) -> dict:
 def smart_resize(
     width: int, height: int, factor: int = 28, min_pixels: int = 3136, max_pixels: int = 12_845_056
 ) -> tuple[int, int]:
-    """(width, height) in px that a Qwen-VL processor resizes an image to: multiples of `factor`, area within the bounds.
+    """(width, height) in px that a Qwen-VL processor resizes an image to: multiples of `factor`, area within the
+    bounds.
 
-    Formula: `smart_resize` of Qwen2-VL's image processor (Qwen2.5-VL: factor 28; Qwen3-VL: 32). The bounds are settings of
-    the processor that made the answers: max_pixels 12,845,056 is Qwen's own, many evaluations use 1,003,520 or 2,116,800.
+    Formula: `smart_resize` of Qwen2-VL's image processor (Qwen2.5-VL: factor 28; Qwen3-VL: 32). The bounds are
+    settings of the processor that made the answers: max_pixels 12,845,056 is Qwen's own, many evaluations use
+    1,003,520 or 2,116,800.
     """
     if min(width, height) <= 0 or max(width, height) / min(width, height) > 200:
         raise ValueError(f"expected a positive size with an aspect ratio of at most 200, found {width}x{height}")

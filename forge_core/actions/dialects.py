@@ -1,6 +1,6 @@
 """Every dialect in one table, and the four things to do with them: parse, render, convert, detect.
 
-parse("click(start_box='(495,30)')", "ui_tars")                   -> [Action("click", {"x": 0.495, "y": 0.03})]
+parse("click(start_box='(495,30)')", "uitars")                   -> [Action("click", {"x": 0.495, "y": 0.03})]
 convert(text, "aguvis", "qwen25vl", target_size=(1092, 728))      -> '<tool_call>\\n{"name": "computer_use", ...'
 """
 
@@ -66,12 +66,12 @@ DIALECTS = {
     "aguvis": Dialect(aguvis.read, aguvis.write, FRACTION, aguvis.SIGN),
     "agentnet": Dialect(agentnet.read, agentnet.write, FRACTION, agentnet.SIGN),
     "opencua": Dialect(agentnet.read, agentnet.write, RESIZED, agentnet.SIGN),
-    "ui_tars": Dialect(ui_tars.read, ui_tars.write, PER_1000, ui_tars.SIGN),
-    "ui_tars_15": Dialect(ui_tars.read, ui_tars.write_15, RESIZED, ui_tars.SIGN),
+    "uitars": Dialect(ui_tars.read, ui_tars.write, PER_1000, ui_tars.SIGN),
+    "uitars15": Dialect(ui_tars.read, ui_tars.write_15, RESIZED, ui_tars.SIGN),
     "qwen2vl": Dialect(qwen.read_boxes, None, PER_1000, qwen.BOX_SIGN),
     "qwen25vl": Dialect(qwen.read, qwen.write, RESIZED, qwen.SIGN),
     "qwen3vl": Dialect(qwen.read, qwen.write, PER_999, qwen.SIGN),
-    "os_atlas": Dialect(os_atlas.read, os_atlas.write, PER_1000, os_atlas.SIGN),
+    "osatlas": Dialect(os_atlas.read, os_atlas.write, PER_1000, os_atlas.SIGN),
     "guicourse": Dialect(guicourse.read, None, PER_1000, guicourse.SIGN),
     "cogagent": Dialect(cogagent.read, None, PER_1000, cogagent.SIGN),
     "showui": Dialect(showui.read, showui.write, FRACTION, showui.SIGN),
@@ -81,7 +81,7 @@ DIALECTS = {
     "openai": Dialect(openai.read, openai.write, PIXELS, openai.SIGN),
     "anthropic": Dialect(anthropic.read, anthropic.write, PIXELS, anthropic.SIGN),
     "seeclick": Dialect(seeclick.read, seeclick.write, FRACTION, seeclick.SIGN),
-    "free_text": Dialect(free_text.read, None, UNSAID, free_text.SIGN),
+    "freetext": Dialect(free_text.read, None, UNSAID, free_text.SIGN),
 }
 Size = tuple[float, float] | None
 
@@ -105,7 +105,8 @@ def read(text: str, dialect: str, size: Size = None) -> prompts.Answer:
 
 
 def read_point(text: str, dialect: str, size: Size = None) -> tuple[float, float] | None:
-    """(x, y) of the first place pointed at, as fractions: unrounded and unbounded, for scoring; None where there is none.
+    """(x, y) of the first place pointed at, as fractions: unrounded and unbounded, for scoring; None where there is
+    none.
 
     Raises like `parse`, except that a place outside the screen is returned as it is.
     """
@@ -146,11 +147,13 @@ def convert(text: str, source: str, target: str, source_size: Size = None, targe
 
 
 def detect(text: str) -> list[str]:
-    """Every dialect that `text` looks like and can be read as, the most particular first.
+    """Every dialect that `text` looks like and can be read as, the most particular first; free text only on its own.
 
     More than one where only the coordinates' units tell them apart, which a text does not say.
     """
-    return [name for name, dialect in DIALECTS.items() if dialect.sign.search(text[:20_000]) and _reads(text, name)]
+    head = text[:20_000]
+    names = [name for name, dialect in DIALECTS.items() if dialect.sign.search(head) and _reads(text, name)]
+    return names[:-1] if len(names) > 1 and names[-1] == "freetext" else names
 
 
 def _dialect(name: str) -> Dialect:

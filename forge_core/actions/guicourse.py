@@ -1,14 +1,14 @@
 """GUICourse / GUIAct (arXiv 2406.11317): 'actions:' and lines such as `click,<box> 49 292 415 328</box>`.
 
 Coordinates are thousandths of the image; a box stands for its centre. `input, text` and `answer, text` go on until the
-next line that begins with an action. `scroll, down 530 right 0` counts pixels (values above 1000 occur). `copy` is Ctrl+C,
-`select_text` a drag. Read-only.
+next line that begins with an action. `scroll, down 530 right 0` counts pixels (values above 1000 occur). `copy` is
+Ctrl+C, `select_text` a drag. Read-only.
 """
 
 import re
 
 from forge_core.actions.calls import ActionParseError
-from forge_core.actions.steps import Reading, Step, centre, pair, scrolled
+from forge_core.actions.steps import Reading, Step, centre, pair, scrolled, split_thought
 
 _POINTING = {
     "click": "click",
@@ -26,8 +26,8 @@ _PLAIN = {
 }
 _FROM_TO = {"swipe": "swipe", "select_text": "drag"}
 _VERB = rf"(?:{'|'.join({*_POINTING, *_WORDS, *_FROM_TO, 'scroll', 'select'})})"
-_HEAD = re.compile(r"\s*(?:thoughts?:(?P<thought>.*?))?(?:^|\n)\s*actions?:", re.DOTALL)
-SIGN = re.compile(rf"^\s*actions?:\s*(?:{_VERB},|copy|enter|go_)|\A\s*<box>\s*\d", re.MULTILINE)
+_HEAD = re.compile(r"^[ \t]*actions?:", re.MULTILINE)
+SIGN = re.compile(rf"^[ \t]*actions?:\s*(?:{_VERB},|copy|enter|go_)|\A\s*<box>\s*\d", re.MULTILINE)
 _LINE = re.compile(rf"^[ \t]*(?=(?:{_VERB}[ \t]*,|(?:{'|'.join(_PLAIN)})[ \t]*$|<box>))", re.MULTILINE)
 _PLACE = re.compile(r"<(box|point)>([\d\s.]*)</\1>")
 _SCROLL = re.compile(r"\s*down\s+(-?\d+)\s+right\s+(-?\d+)\s*")
@@ -35,8 +35,7 @@ _SCROLL = re.compile(r"\s*down\s+(-?\d+)\s+right\s+(-?\d+)\s*")
 
 def read(text: str) -> Reading:
     """Steps and thought of a GUICourse answer; raises `ActionParseError`."""
-    head = _HEAD.match(text)
-    start = head.end() if head else 0
+    thought, start = split_thought(text, _HEAD)
     starts = [match.end() for match in _LINE.finditer(text, start)]
     if not starts or text[start : starts[0]].strip():
         raise ActionParseError("expected an action such as click,<box> x1 y1 x2 y2</box>", text, start)
@@ -46,8 +45,7 @@ def read(text: str) -> Reading:
             steps += [Step(step.name, step.arguments, at) for step in _steps(text[at:end].rstrip())]
         except ValueError as error:
             raise ActionParseError(str(error), text, at) from None
-    thought = head["thought"].strip() if head and head["thought"] else None
-    return Reading(steps, thought or None)
+    return Reading(steps, thought)
 
 
 def _steps(line: str) -> list[Step]:

@@ -12,7 +12,8 @@ _FENCE = re.compile(r"```(?:json)?\s*")
 
 
 def read_json(text: str, start: int = 0) -> object:
-    """The first JSON value at or after `start`. Mended: a trailing comma, closing brackets that are missing or too many.
+    """The first JSON value at or after `start`. Mended: a trailing comma, closing brackets that are missing or too
+    many.
 
     Raises `ActionParseError` where there is none.
     """

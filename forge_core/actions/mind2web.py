@@ -1,7 +1,7 @@
 """Mind2Web operations (arXiv 2306.06070): `{"operation": "TYPE", "value": "Kansas", "bbox": [[162, 292, 361, 48]]}`.
 
-Boxes are [left, top, width, height] in pixels of the page; the first one is the target and stands for its centre. `TYPE` is
-a click and then typing. What else a row holds (`previous_actions`) is context, not an action. Read-only.
+Boxes are [left, top, width, height] in pixels of the page; the first one is the target and stands for its centre.
+`TYPE` is a click and then typing. What else a row holds (`previous_actions`) is context, not an action. Read-only.
 """
 
 import re

@@ -1,8 +1,8 @@
 """OpenAI's computer-use actions (Responses API): `{"type": "click", "x": 100, "y": 200, "button": "left"}`.
 
-Coordinates are pixels of the screenshot; `scroll_x` and `scroll_y` are pixels, positive to the right and down. A drag is its
-path, of which the two ends are kept. `screenshot` and the buttons back, forward and wheel: back and forward have no
-counterpart and are kept as call_tool, wheel is a middle click.
+Coordinates are pixels of the screenshot; `scroll_x` and `scroll_y` are pixels, positive to the right and down. A drag
+is its path, of which the two ends are kept. `screenshot` and the buttons back, forward and wheel: back and forward
+have no counterpart and are kept as call_tool, wheel is a middle click.
 """
 
 import json
@@ -16,7 +16,7 @@ _BUTTONS = {"left": "click", "right": "right_click", "wheel": "middle_click"}
 
 
 def read(text: str) -> Reading:
-    """Steps of one JSON object or a list of them; raises `ActionParseError`, and ValueError on what is not an action."""
+    """Steps of one JSON object or a list; raises `ActionParseError`, and ValueError on what is not an action."""
     return Reading([step for item in only_json(text) for step in _steps(item)])
 
 

@@ -7,7 +7,7 @@ Coordinates are thousandths of the image. Square brackets are the quotes of `TYP
 import re
 
 from forge_core.actions.calls import ActionParseError
-from forge_core.actions.steps import Reading, Step, centre
+from forge_core.actions.steps import Reading, Step, centre, split_thought
 
 _POINTING = {
     "CLICK": "click",
@@ -25,8 +25,8 @@ _PLAIN = {
     "COMPLETE": ("final_answer", {"answer": "success"}),
 }
 _VERB = rf"(?:{'|'.join(sorted({*_POINTING, *_WORDS, *_PLAIN, 'SCROLL', 'HOTKEY'}, key=len, reverse=True))})"
-SIGN = re.compile(rf"^\s*(?:{_VERB} ?[<\[]|(?:COMPLETE|WAIT|PRESS_BACK|PRESS_HOME)\s*$)", re.MULTILINE)
-_HEAD = re.compile(r"\s*(?:thoughts?:(?P<thought>.*?))?(?:^|\n)\s*actions?:", re.DOTALL | re.IGNORECASE)
+SIGN = re.compile(rf"^[ \t]*(?:{_VERB} ?[<\[]|(?:COMPLETE|WAIT|PRESS_BACK|PRESS_HOME)[ \t]*$)", re.MULTILINE)
+_HEAD = re.compile(r"^[ \t]*actions?:", re.MULTILINE | re.IGNORECASE)
 _LINE = re.compile(rf"^[ \t]*(?={_VERB}(?:\s|[<\[]|\Z))", re.MULTILINE)
 _ACTION = re.compile(rf"({_VERB})\s*(?:<(point|box)>(.*?)</\2>|\[(.*)\])?\s*", re.DOTALL)
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
@@ -34,8 +34,7 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 def read(text: str) -> Reading:
     """Steps and thought of an OS-Atlas answer; raises `ActionParseError`."""
-    head = _HEAD.match(text)
-    start = head.end() if head else 0
+    thought, start = split_thought(text, _HEAD)
     starts = [match.end() for match in _LINE.finditer(text, start)]
     if not starts or text[start : starts[0]].strip():
         raise ActionParseError("expected an action such as CLICK <point>[[x,y]]</point>", text, start)
@@ -46,8 +45,7 @@ def read(text: str) -> Reading:
             steps.append(_step(action, at))
         except ValueError as error:
             raise ActionParseError(str(error), text, at) from None
-    thought = head["thought"].strip() if head and head["thought"] else None
-    return Reading(steps, thought or None)
+    return Reading(steps, thought)
 
 
 def _step(action: re.Match | None, at: int) -> Step:

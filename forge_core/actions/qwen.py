@@ -1,12 +1,13 @@
 """Qwen-VL: boxes of Qwen2-VL, tool calls of Qwen2.5-VL and Qwen3-VL (`computer_use` and `mobile_use`).
 
     <|object_ref_start|>Save<|object_ref_end|><|box_start|>(200,10),(344,143)<|box_end|>          Qwen2-VL, thousandths
-    <tool_call>\\n{"name": "computer_use", "arguments": {"action": "left_click", "coordinate": [548, 503]}}\\n</tool_call>
+    <tool_call>\\n{"name": "computer_use", "arguments": {"action": "left_click", "coordinate": [548,
+    503]}}\\n</tool_call>
 
-Qwen2.5-VL counts pixels of the resized image, Qwen3-VL 0 to 999. Grammar: the function definitions of Qwen's computer-use and
-mobile-agent cookbooks. `pixels` of a scroll: positive is up. Read besides: a JSON list of `bbox_2d`, a bare [x, y], and
-what models do to the form (the action in `name`, `arguments` a bare point, a missing or surplus brace). The time of a
-long press is left out.
+Qwen2.5-VL counts pixels of the resized image, Qwen3-VL 0 to 999. Grammar: the function definitions of Qwen's
+computer-use and mobile-agent cookbooks. `pixels` of a scroll: positive is up. Read besides: a JSON list of `bbox_2d`,
+a bare [x, y], and what models do to the form (the action in `name`, `arguments` a bare point, a missing or surplus
+brace). The time of a long press is left out.
 """
 
 import json

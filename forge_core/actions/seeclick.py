@@ -8,8 +8,8 @@ import re
 from forge_core.actions.calls import ActionParseError
 from forge_core.actions.steps import Reading, Step, centre
 
-_NUMBER = r"\s*(-?\d*\.?\d+)\s*"
-_PLACE = re.compile(rf"\s*[(\[]{_NUMBER},{_NUMBER}(?:,{_NUMBER},{_NUMBER})?[)\]]\s*\.?\s*")
+_NUMBER = r"\s*(-?(?:\d{1,9}(?:\.\d{1,12})?|\.\d{1,12}))\s*"
+_PLACE = re.compile(rf"\s*[(\[]{_NUMBER},{_NUMBER}(?:,{_NUMBER},{_NUMBER})?[)\]]\s*(?:\.\s*)?")
 SIGN = re.compile(rf"\A{_PLACE.pattern}\Z")
 
 

@@ -9,7 +9,7 @@ import re
 from forge_core.actions.calls import ActionParseError, read_literal
 from forge_core.actions.steps import Reading, Step, centre, pair
 
-SIGN = re.compile(r"\A\s*\[?\s*\{\s*['\"]action['\"]\s*:\s*['\"][A-Z_ ]+['\"]")
+SIGN = re.compile(r"\A\s*(?:\[\s*)?\{\s*['\"]action['\"]\s*:\s*['\"][A-Z_ ]+['\"]")
 _POINTING = {"CLICK": "click", "TAP": "click", "HOVER": "move_mouse", "LONG_PRESS": "long_press"}
 _PLAIN = {
     "ENTER": ("press", {"keys": "enter"}),

@@ -1,5 +1,6 @@
-"""What a dialect module reads and writes: steps, which are actions whose coordinates are still in the dialect's units."""
+"""What a dialect module reads and writes: steps, actions whose coordinates are in the dialect's units."""
 
+import re
 from dataclasses import dataclass, field
 
 
@@ -18,6 +19,18 @@ class Reading:
 
     steps: list[Step]
     thought: str | None = None
+
+
+def split_thought(text: str, label: re.Pattern) -> tuple[str | None, int]:
+    """The thought that stands before the first match of `label`, without its own label, and where the actions begin."""
+    found = label.search(text)
+    if found is None:
+        return None, 0
+    thought = _THOUGHT.sub("", text[: found.start()], count=1).strip()
+    return thought or None, found.end()
+
+
+_THOUGHT = re.compile(r"\A\s*(?:thoughts?|reflection|action_summary):", re.IGNORECASE)
 
 
 def is_number(value: object) -> bool:

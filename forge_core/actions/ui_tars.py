@@ -1,24 +1,24 @@
 """UI-TARS 1.0 and 1.5 (arXiv 2501.12326): 'Thought: ...', 'Action: ' and Python calls whose places are strings.
 
 1.0 writes `click(start_box='<|box_start|>(495,30)<|box_end|>')` in thousandths of the image; 1.5 writes
-`click(point='<point>200 300</point>')` in pixels of the resized image. Both forms are read in both. Several calls follow
-each other on lines of their own. A scroll says no distance; a newline that ends `content` means Enter and stays in the text.
+`click(point='<point>200 300</point>')` in pixels of the resized image. Both forms are read in both. Several calls
+follow each other on lines of their own. A scroll says no distance; a newline that ends `content` means Enter and
+stays in the text.
 """
 
 import re
 
 from forge_core.actions.calls import ActionParseError, Call, bind, read_calls
-from forge_core.actions.steps import Reading, Step, centre, pair
+from forge_core.actions.steps import Reading, Step, centre, pair, split_thought
 
 SIGN = re.compile(
-    r"(?:start_box|end_box|point|start_point)\s*=\s*['\"]|^\s*(?:Action:\s*)?(?:left_double|right_single|hotkey|type|wait"
-    r"|finished|call_user|press_home|press_back|open_app)\(",
+    r"(?:start_box|end_box|point|start_point)\s*=\s*['\"]|^[ \t]*(?:Action:[ \t]*)?(?:left_double|right_single|hotkey"
+    r"|type|wait|finished|call_user|press_home|press_back|open_app)\(",
     re.MULTILINE,
 )
-_HEAD = re.compile(r"\s*(?:(?:Thought|Reflection|Action_Summary):(?P<thought>.*?))?(?:^|\n)\s*Action:", re.DOTALL)
+_HEAD = re.compile(r"^[ \t]*Action:", re.MULTILINE)
 _MARKS = re.compile(r"<\|?/?[a-z_]{1,20}\|?>|[()\[\],]")
-_NUMBERS = re.compile(r"\s*(?:-?\d+(?:\.\d+)?\s*)+")
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_NUMBER = re.compile(r"-?\d{1,9}(?:\.\d{1,12})?")
 _POINTING = {
     "click": "click",
     "left_single": "click",
@@ -38,11 +38,10 @@ _PLACE = ("start_box", "point", "start_point")
 
 def read(text: str) -> Reading:
     """Steps and thought of a UI-TARS answer; raises `ActionParseError`."""
-    head = _HEAD.match(text)
-    thought = head["thought"].strip() if head and head["thought"] else None
-    code = " " * head.end() + text[head.end() :] if head else text
+    thought, start = split_thought(text, _HEAD)
+    code = " " * start + text[start:]
     calls = read_calls(_newlines_escaped(code))
-    return Reading([_step(call, text) for call in calls], thought or None)
+    return Reading([_step(call, text) for call in calls], thought)
 
 
 def _newlines_escaped(code: str) -> str:
@@ -92,10 +91,10 @@ def _place(arguments: dict, names: tuple[str, ...]) -> dict[str, float]:
         raise ValueError(f"expected one of {', '.join(names)}")
     if not isinstance(given[0], str):
         return centre(given[0])
-    place = _MARKS.sub(" ", given[0])
-    if not _NUMBERS.fullmatch(place):
+    place = _MARKS.sub(" ", given[0]).split()
+    if not all(map(_NUMBER.fullmatch, place)):
         raise ValueError(f"expected a place such as (495,30), found {given[0]!r:.80}")
-    return centre([float(number) for number in _NUMBER.findall(place)])
+    return centre([float(number) for number in place])
 
 
 def write(reading: Reading) -> str:

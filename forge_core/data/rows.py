@@ -12,8 +12,8 @@ from pathlib import Path
 from PIL import Image
 from pydantic import ValidationError
 
-from forge_core.actions.dialects import parse
 from forge_core.actions.calls import ActionParseError
+from forge_core.actions.dialects import parse
 from forge_core.actions.types import Action
 from forge_core.actions.unified import render
 from forge_core.data.schema import Turn

@@ -43,7 +43,10 @@ from forge_core.actions.unified import ActionParseError, parse, render
         ("answer(True)", "final_answer(answer='True')"),
         ("time.sleep(1)\npyautogui.click(x=0.1, y=0.2)", "wait(seconds=1)\nclick(x=0.1, y=0.2)"),
         ("pyautogui.click(x=None, y=None)", "click()"),
-        ("pyautogui.scroll(-3, x=.5, y=.5)", "move_mouse(x=0.5, y=0.5)\nscroll(direction='down', amount=3, unit='clicks')"),
+        (
+            "pyautogui.scroll(-3, x=.5, y=.5)",
+            "move_mouse(x=0.5, y=0.5)\nscroll(direction='down', amount=3, unit='clicks')",
+        ),
         ("pyautogui.hscroll(page=0.57)", "scroll(direction='right', amount=57)"),
         ("pyautogui.hscroll(page=-0.1)", "scroll(direction='left', amount=10)"),
         ("pyautogui.write(message='f(x) = 3 :)')", "type(text='f(x) = 3 :)')"),
