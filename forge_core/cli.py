@@ -1,5 +1,8 @@
-"""The `forge` command: `forge run PROFILE` runs the course, `forge doctor` says what this machine can do."""
+"""The `forge` command: `run` runs the course, `doctor` says what this machine can do, `actions` converts actions."""
 
+import json
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,3 +28,89 @@ def doctor() -> None:
     from forge_core import doctor as checks
 
     raise typer.Exit(checks.run())
+
+
+actions = typer.Typer(no_args_is_help=True, help="Read, convert and rename actions of GUI agents.")
+app.add_typer(actions, name="actions")
+
+
+@actions.command()
+def convert(
+    source: Annotated[str, typer.Option("--from", help="the dialect of the text; 'detect' to see what it may be")],
+    target: Annotated[str, typer.Option("--to", help="the dialect to write")] = "unified",
+    files: Annotated[list[Path] | None, typer.Argument(help="texts; a .jsonl file holds a JSON string a line")] = None,
+    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT that the text's coordinates count")] = None,
+    to_size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT that the result's coordinates count")] = None,
+) -> None:
+    """Convert actions between dialects: files, or standard input. What can't be converted is named and skipped."""
+    from forge_core.actions import dialects
+
+    try:
+        sizes = _size(size), _size(to_size)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    failed = 0
+    for name, text, is_json in _texts(files):
+        try:
+            text = json.loads(text) if is_json else text
+            if not isinstance(text, str):
+                raise ValueError(f"expected a JSON string, found {text!r:.60}")
+            result = (
+                " ".join(dialects.detect(text))
+                if source == "detect"
+                else dialects.convert(text, source, target, *sizes)
+            )
+        except ValueError as error:
+            failed += 1
+            print(f"{name}: {error}", file=sys.stderr)
+        else:
+            print(json.dumps(result, ensure_ascii=False) if is_json else result)
+    raise typer.Exit(1 if failed else 0)
+
+
+@actions.command()
+def remap(
+    space: Annotated[Path, typer.Argument(help="the custom space: a YAML file, see docs/actions.md")],
+    source: Annotated[Path, typer.Argument(help="Example rows (.jsonl) or any text; - for standard input")],
+    target: Annotated[Path | None, typer.Argument(help="where to write; standard output for text without it")] = None,
+) -> None:
+    """Rename and transform the calls of a whole data set, or of a text, into a custom action space."""
+    from forge_core.actions import remap as custom
+    from forge_core.data.schema import read_jsonl, write_jsonl
+
+    try:
+        rules = custom.read_remap(space)
+        if source.suffix != ".jsonl":
+            text = rules.text(sys.stdin.read() if str(source) == "-" else source.read_text(encoding="utf-8"))
+            print(text, end="") if target is None else target.write_text(text, encoding="utf-8")
+        elif target is None:
+            raise ValueError(f"{source}: rows need a file to be written to")
+        else:
+            count = write_jsonl(target, custom.remap_rows(read_jsonl(source), rules))
+            print(f"{target}: {count} rows")
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(2) from None
+
+
+def _texts(files: list[Path] | None) -> list[tuple[str, str, bool]]:
+    """(name, text, whether the text is JSON) of each text to convert."""
+    texts = []
+    for path in files or [Path("-")]:
+        if str(path) == "-":
+            texts.append(("standard input", sys.stdin.read(), False))
+        elif path.suffix == ".jsonl":
+            lines = path.read_text(encoding="utf-8").splitlines()
+            texts += [(f"{path}:{number}", line, True) for number, line in enumerate(lines, start=1)]
+        else:
+            texts.append((str(path), path.read_text(encoding="utf-8"), False))
+    return texts
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    width, _, height = text.partition("x")
+    if not (width.isdigit() and height.isdigit()):
+        raise ValueError(f"expected a size such as 1920x1080, found {text!r}")
+    return int(width), int(height)

@@ -48,11 +48,12 @@ def _arguments(action: Action) -> str:
 
 def _value(name: str, value: Value) -> str:
     if name in ("x", "y"):
-        return _coordinate(value)
+        return number_text(value)
     if name in ("from_coord", "to_coord"):
-        return f"[{_coordinate(value[0])}, {_coordinate(value[1])}]"
+        return f"[{number_text(value[0])}, {number_text(value[1])}]"
     return repr(value)
 
 
-def _coordinate(value: float) -> str:
+def number_text(value: float) -> str:
+    """A number with at most `DECIMALS` decimals and no exponent, as calls are written."""
     return f"{value:.{DECIMALS}f}".rstrip("0").rstrip(".")

@@ -142,6 +142,64 @@ def test_parity_with_smol2operator(shared_data):
     assert checked > 100
 
 
+# smol2operator's bugs and limits, and what the call means. None: it is refused.
+RIGHT = {
+    "pyautogui.write(message='It\\'s fine')": 'type(text="It\'s fine")',
+    "pyautogui.write(message='line1\nline2')": "type(text='line1\\nline2')",
+    "pyautogui.write(message='f(x) = 3')": "type(text='f(x) = 3')",
+    "pyautogui.write(message='smile :)')": "type(text='smile :)')",
+    "pyautogui.write(message='abc', interval=0.1)": "type(text='abc')",
+    "pyautogui.click(y=0.2, x=0.1)": "click(x=0.1, y=0.2)",
+    "pyautogui.click(x=0.1, y=0.2, button='right')": "right_click(x=0.1, y=0.2)",
+    "pyautogui.click(x=100, y=200)": None,
+    "pyautogui.click((0.1, 0.2))": "click(x=0.1, y=0.2)",
+    "pyautogui.click([0.1, 0.2])": "click(x=0.1, y=0.2)",
+    "pyautogui.tripleClick(x=0.1, y=0.2)": "triple_click(x=0.1, y=0.2)",
+    "pyautogui.scroll(-10)": "scroll(direction='down', amount=10, unit='clicks')",
+    "pyautogui.scroll(10)": "scroll(direction='up', amount=10, unit='clicks')",
+    "pyautogui.scroll(page=0.57)": "scroll(direction='up', amount=57)",
+    "pyautogui.scroll(page=-0.58)": "scroll(direction='down', amount=58)",
+    "pyautogui.scroll(page=0)": None,
+    "pyautogui.scroll(-3, x=0.5, y=0.5)": "move_mouse(x=0.5, y=0.5)\nscroll(direction='down', amount=3, unit='clicks')",
+    "pyautogui.scroll(page='down')": None,
+    "pyautogui.press('tab', presses=3)": "press(keys='tab')\npress(keys='tab')\npress(keys='tab')",
+    "pyautogui.dragTo(x=0.7, y=0.9)": "drag(to_coord=[0.7, 0.9])",
+    "pyautogui.dragTo(x=0.7323, y=0.9583, button='left')": "drag(to_coord=[0.7323, 0.9583])",
+    "pyautogui.write(message='a')\npyautogui.dragTo(x=0.3, y=0.4)": "type(text='a')\ndrag(to_coord=[0.3, 0.4])",
+    "pyautogui.dragTo()": None,
+    "mobile.long_press(x=0.1, y=0.2, duration=2)": "long_press(x=0.1, y=0.2)",
+    "mobile.type(text='abc')": None,
+    "answer('The answer is 42 (approx.)')": "final_answer(answer='The answer is 42 (approx.)')",
+    "answer('It\\'s 5')": 'final_answer(answer="It\'s 5")',
+    "computer.terminate(status='success')": "final_answer(answer='success')",
+    "browser.switch_tab(tab_index=1)": None,
+    "pyautogui.click(x=0.1, y=0.2)\nbrowser.select_option(x=0.5, y=0.3, value='CA')": (
+        "click(x=0.1, y=0.2)\nselect_option(x=0.5, y=0.3, value='CA')"
+    ),
+    "See mobile.html(docs)": None,
+    "PyAutoGUI.click(x=0.1, y=0.2)": None,
+    "pyautogui.click(x=0.1, y=0.2": None,
+    "time.sleep(1)\npyautogui.click(x=0.1, y=0.2)": "wait(seconds=1)\nclick(x=0.1, y=0.2)",
+    "pyautogui.click(x=None, y=None)": "click()",
+    "pyautogui.click(x=0.00001, y=0.1)": "click(x=0, y=0.1)",
+}
+
+
+def test_what_smol2operator_gets_wrong_is_read_or_refused(shared_data):
+    cases = [json.loads(line) for line in (shared_data / "parity/smol2operator_cases.jsonl").open(encoding="utf-8")]
+    inputs = {case["input"] for case in cases if case["stage"] == "convert" and case["kind"] in ("bug", "limit")}
+    assert inputs == set(RIGHT)
+
+
+@pytest.mark.parametrize(("raw", "text"), RIGHT.items())
+def test_bugs_and_limits(raw, text):
+    if text is None:
+        with pytest.raises(ActionParseError):
+            parse_dialect(raw, "aguvis")
+    else:
+        assert render(parse_dialect(raw, "aguvis")) == text
+
+
 def test_the_corpus_of_real_strings_converts(shared_data):
     rows = [json.loads(line) for line in (shared_data / "actions/corpus.jsonl").open(encoding="utf-8")]
     dialects = ("aguvis_pyautogui", "aguvis_documented", "aguvis_reported", "agentnet_pyautogui")
