@@ -2,7 +2,7 @@
 
     python benchmarks/actions.py [--smol2operator CHECKOUT]
 
-Ours reads, checks and converts into the action space (`parse(text, "aguvis")`). Theirs is `parse_function_call`
+Ours reads, checks and converts into the action space (`parse`). Theirs is `parse_function_call`
 alone, then with `action_conversion` after it, which is what compares. Left out where no checkout is given.
 """
 
@@ -15,19 +15,23 @@ from collections.abc import Callable
 from forge_core.actions.dialects import parse
 
 STRINGS = [
-    "pyautogui.click(x=0.6583, y=0.4782)",
-    "pyautogui.click(0.8102, 0.9463)",
-    "pyautogui.doubleClick(x=0.6594, y=0.9167)",
-    "pyautogui.moveTo(x=0.2667, y=0.2463)\npyautogui.dragTo(x=0.3875, y=0.2463)",
-    "pyautogui.click(x=0.5015, y=0.2575)\npyautogui.write(message='book1')",
-    "pyautogui.write(message='a longer text, with commas, that somebody types into a field of a form')",
-    "pyautogui.hotkey(keys=['ctrl', 'c'])",
-    "pyautogui.press(keys='enter')",
-    "pyautogui.scroll(page=-0.1)",
-    "mobile.swipe(from_coord=[0.581, 0.898], to_coord=[0.601, 0.518])",
-    "mobile.open_app(app_name='drupe')",
-    "mobile.terminate(status='success')",
+    ("aguvis", "pyautogui.click(x=0.6583, y=0.4782)"),
+    ("aguvis", "pyautogui.moveTo(x=0.2667, y=0.2463)\npyautogui.dragTo(x=0.3875, y=0.2463)"),
+    ("aguvis", "pyautogui.click(x=0.5015, y=0.2575)\npyautogui.write(message='book1')"),
+    ("aguvis", "pyautogui.write(message='a longer text, with commas, that somebody types into a field of a form')"),
+    ("aguvis", "pyautogui.hotkey(keys=['ctrl', 'c'])"),
+    ("aguvis", "pyautogui.scroll(page=-0.1)"),
+    ("aguvis", "mobile.swipe(from_coord=[0.581, 0.898], to_coord=[0.601, 0.518])"),
+    ("aguvis", "mobile.terminate(status='success')"),
+    ("uitars", "Thought: I open the menu.\nAction: click(start_box='<|box_start|>(495,30)<|box_end|>')"),
+    ("qwen25vl", '<tool_call>\n{"name": "computer_use", "arguments": {"action": "left_click", "coordinate": [5, 9]}}'),
+    ("qwen2vl", "<|object_ref_start|>the Save button<|object_ref_end|><|box_start|>(200,10),(344,143)<|box_end|>"),
+    ("osatlas", "thoughts:\nopen the menu\nactions:\nCLICK <point>[[950,87]]</point>"),
+    ("guicourse", "actions:\nclick,<box> 49 292 415 328</box>\ninput, a hotel by the sea"),
+    ("androidcontrol", '{"action_type": "input_text", "text": "a hotel by the sea"}'),
+    ("freetext", "The coordinates for the element that opens the menu are approximately (890, 180)."),
 ]
+SIZE = (1000, 1000)
 LENGTHS = (10, 100, 1_000, 9_000)
 
 
@@ -51,13 +55,20 @@ def main() -> None:
     arguments.add_argument("--smol2operator", metavar="CHECKOUT", help="a checkout of huggingface/smol2operator")
     checkout = arguments.parse_args().smol2operator
     others = theirs(checkout) if checkout else ()
-    rows = [[microseconds(lambda f=f, s=s: f(s)) for f in (lambda t: parse(t, "aguvis"), *others)] for s in STRINGS]
-    print("us a string: ours" + (", their parser, their parser and conversion; ratios" if others else ""))
-    for string, row in zip(STRINGS, rows, strict=True):
-        ratios = "".join(f"{other / row[0]:8.1f}x" for other in row[1:])
-        print("".join(f"{value:9.1f}" for value in row) + ratios + f"   {string!r:.70}")
-    for index in range(1, len(others) + 1):
-        print(f"median ratio {index}: {statistics.median(row[index] / row[0] for row in rows):.1f}x")
+    rows = []
+    for dialect, text in STRINGS:
+        readers = (
+            lambda text, dialect=dialect: parse(text, dialect, SIZE),
+            *(others if dialect == "aguvis" else others[:1]),
+        )
+        rows.append([microseconds(lambda read=read, text=text: read(text)) for read in readers])
+    print("us a string: ours" + (", their parser, their parser and conversion; ratios to ours" if others else ""))
+    for (dialect, text), row in zip(STRINGS, rows, strict=True):
+        ratios = "".join(f"{other / row[0]:8.2f}x" for other in row[1:])
+        print("".join(f"{value:9.1f}" for value in row) + ratios + f"   {dialect}: {text!r:.60}")
+    if others:
+        print(f"median ratio to their parser: {statistics.median(row[1] / row[0] for row in rows):.2f}x")
+        print(f"to their parser and conversion, aguvis: {statistics.median(r[2] / r[0] for r in rows if r[2:]):.2f}x")
     print("us by length of the typed text: ours, and a character of it")
     for length in LENGTHS:
         text = f"pyautogui.write(message={'x ' * (length // 2)!r})"

@@ -10,14 +10,13 @@ import re
 from collections.abc import Callable
 from functools import partial
 
-from forge_core.actions.calls import ActionParseError, Call, bind, read_calls
+from forge_core.actions.calls import ActionParseError, Call, bind, read_calls_over_lines
 from forge_core.actions.steps import Reading, Step, distances, is_number, only_unit
 from forge_core.actions.types import MAX_AMOUNT
 
 SIGN = re.compile(
     r"^[ \t]*(?:Action:[ \t]*)?(?:(?:pyautogui|mobile|browser|computer)\.\w+|answer|terminate)\(", re.MULTILINE
 )
-_STRING = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"", re.DOTALL)
 _NOISE = re.compile(r"\A\s*Action:|^import (?:pyautogui|time)[ \t]*$", re.MULTILINE)
 _PROSE = re.compile(r"\s*(?:Observation|Thought|Action):")
 _ROLE = re.compile(
@@ -41,7 +40,7 @@ def read(text: str, calls: dict | None = None) -> Reading:
     table = calls or CALLS
     thought, code = _split(text)
     steps: list[Step] = []
-    for call in _calls(_NOISE.sub(lambda match: " " * len(match[0]), code)):
+    for call in read_calls_over_lines(_NOISE.sub(lambda match: " " * len(match[0]), code)):
         if call.name not in table:
             raise ActionParseError(f"expected a call of the dialect, found {call.name}", text, call.offset)
         try:
@@ -58,17 +57,6 @@ def _split(text: str) -> tuple[str | None, str]:
         return None, text
     thought = _ROLE.sub("", text[: code.start()].strip()).strip()
     return thought or None, " " * code.start() + text[code.start() :]
-
-
-def _calls(text: str) -> list[Call]:
-    """The calls; where a string holds a real line break, which Python refuses, it is read as an escaped one."""
-    try:
-        return read_calls(text)
-    except ActionParseError:
-        repaired = _STRING.sub(lambda match: match[0].replace("\n", "\\n"), text)
-        if repaired == text:
-            raise
-        return read_calls(repaired)
 
 
 def _extend(steps: list[Step], call: Call, table: dict) -> list[Step]:

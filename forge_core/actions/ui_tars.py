@@ -8,7 +8,7 @@ stays in the text.
 
 import re
 
-from forge_core.actions.calls import ActionParseError, Call, bind, read_calls
+from forge_core.actions.calls import ActionParseError, Call, bind, read_calls_over_lines
 from forge_core.actions.steps import Reading, Step, centre, pair, split_thought
 
 SIGN = re.compile(
@@ -40,13 +40,8 @@ def read(text: str) -> Reading:
     """Steps and thought of a UI-TARS answer; raises `ActionParseError`."""
     thought, start = split_thought(text, _HEAD)
     code = " " * start + text[start:]
-    calls = read_calls(_newlines_escaped(code))
+    calls = read_calls_over_lines(code)
     return Reading([_step(call, text) for call in calls], thought)
-
-
-def _newlines_escaped(code: str) -> str:
-    """Calls on lines of their own; a real line break inside a string becomes an escaped one."""
-    return re.sub(r"'(?:\\.|[^'\\])*'", lambda match: match[0].replace("\n", "\\n"), code, flags=re.DOTALL)
 
 
 def _step(call: Call, text: str) -> Step:

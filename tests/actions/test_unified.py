@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_actions import an_action
 
+from forge_core.actions.calls import read_calls, read_simple
 from forge_core.actions.types import FUNCTIONS, Action
 from forge_core.actions.unified import ActionParseError, click_point, parse, render
 
@@ -25,6 +26,32 @@ def test_any_text_gives_actions_or_one_kind_of_error_inside_the_text(text):
         assert error.expected
     else:
         assert parse(render(actions)) == actions
+
+
+NAME = st.sampled_from(["f", "a.b", "x", "None", "class", "f0", "é"])
+PLAIN = st.sampled_from(
+    ["1", "-0", "0.5", ".5", "5.", "1e3", "007", "-1_0", "'a b'", '"é,="', "'a'b", "'\"'", "''", "[1]", "True"]
+)
+ARGUMENT = st.one_of(PLAIN, st.builds("{} = {}".format, NAME, PLAIN), st.builds("{}={}".format, NAME, PLAIN))
+
+
+@given(
+    st.lists(
+        st.builds(
+            "{}({}{})".format, NAME, st.lists(ARGUMENT, max_size=3).map(", ".join), st.sampled_from(["", ",", " "])
+        ),
+        min_size=1,
+        max_size=2,
+    )
+)
+def test_the_shortcut_answers_as_the_compiler_does(lines):
+    text = "\n".join(lines)
+    simple = read_simple(text)
+    if simple is not None and text.isascii():
+        spaced = read_calls("\n" + text.replace("(", " (", 1))  # which the shortcut does not know
+        assert [(c.name, c.positional, c.keywords) for c in simple] == [
+            (c.name, c.positional, c.keywords) for c in spaced
+        ]
 
 
 def test_there_are_nineteen_functions():
