@@ -1,8 +1,10 @@
 """Every dialect: what it reads, that writing and reading are inverse, and that no text can crash, hang or run."""
 
 import json
+import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -454,6 +456,24 @@ def test_the_first_place_is_read_unrounded_and_unbounded_for_scoring():
 )
 def test_smart_resize(size, resized):
     assert smart_resize(*size) == resized
+
+
+DOCS = Path(__file__).parents[2] / "docs" / "actions.md"
+
+
+def test_the_documentation_names_every_dialect_and_function():
+    text = DOCS.read_text(encoding="utf-8")
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| `") and line.count("|") == 5]
+    written = {row[1].strip(" `"): row[4].strip() for row in rows if row[4].strip() in ("yes", "no")}
+    assert written == {name: "yes" if dialect.write else "no" for name, dialect in DIALECTS.items()}
+    assert all(f"`{name}`" in text for name in FUNCTIONS)
+
+
+def test_the_parsers_can_be_imported_alone():
+    heavy = {"torch", "transformers", "pydantic"}
+    code = f"import sys, forge_core.actions.dialects; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 CORPUS = {
