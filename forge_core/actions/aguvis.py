@@ -34,8 +34,7 @@ _CLICKS = {
 def read(text: str, calls: dict | None = None) -> Reading:
     """Steps of an AGUVIS answer. `moveTo` followed by `dragTo` is one drag; nothing is guessed or dropped.
 
-    Raises `ActionParseError` on an unknown call, a scroll without a distance, and prose that is not marked as a
-    thought.
+    Raises `ActionParseError` on an unknown call, a scroll without a distance, prose that is not marked as a thought.
     """
     table = calls or CALLS
     thought, code = _split(text)

@@ -53,8 +53,7 @@ def to_units(arguments: dict, corner: tuple[float, float]) -> dict:
 def smart_resize(
     width: int, height: int, factor: int = 28, min_pixels: int = 3136, max_pixels: int = 12_845_056
 ) -> tuple[int, int]:
-    """(width, height) in px that a Qwen-VL processor resizes an image to: multiples of `factor`, area within the
-    bounds.
+    """(width, height) in px that a Qwen-VL processor resizes an image to: multiples of `factor`, area in bounds.
 
     Formula: `smart_resize` of Qwen2-VL's image processor (Qwen2.5-VL: factor 28; Qwen3-VL: 32). The bounds are
     settings of the processor that made the answers: max_pixels 12,845,056 is Qwen's own, many evaluations use

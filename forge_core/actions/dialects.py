@@ -1,7 +1,7 @@
 """Every dialect in one table, and the four things to do with them: parse, render, convert, detect.
 
-parse("click(start_box='(495,30)')", "uitars")                   -> [Action("click", {"x": 0.495, "y": 0.03})]
-convert(text, "aguvis", "qwen25vl", target_size=(1092, 728))      -> '<tool_call>\\n{"name": "computer_use", ...'
+parse("click(start_box='(495,30)')", "uitars")                -> [Action("click", {"x": 0.495, "y": 0.03})]
+convert(text, "aguvis", "qwen25vl", target_size=(1092, 728))  -> '<tool_call>\\n{"name": "computer_use", ...'
 """
 
 import re
@@ -105,8 +105,7 @@ def read(text: str, dialect: str, size: Size = None) -> prompts.Answer:
 
 
 def read_point(text: str, dialect: str, size: Size = None) -> tuple[float, float] | None:
-    """(x, y) of the first place pointed at, as fractions: unrounded and unbounded, for scoring; None where there is
-    none.
+    """(x, y) of the first place pointed at, as fractions, unrounded and unbounded, for scoring; None without one.
 
     Raises like `parse`, except that a place outside the screen is returned as it is.
     """
