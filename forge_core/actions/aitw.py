@@ -10,7 +10,7 @@ import json
 import math
 import re
 
-from forge_core.actions.jsontext import only_json
+from forge_core.actions.jsontext import read_objects
 from forge_core.actions.steps import Reading, Step, pair
 
 SIGN = re.compile(r"\"result_action_type\"\s*:")
@@ -26,7 +26,7 @@ _PLAIN = {
 
 def read(text: str) -> Reading:
     """Steps of one JSON object or a list of them; raises `ActionParseError`, and ValueError on an unknown type."""
-    return Reading([_step(item) for item in only_json(text)])
+    return Reading([_step(item) for item in read_objects(text)])
 
 
 def _step(item: dict) -> Step:

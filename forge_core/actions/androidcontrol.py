@@ -4,10 +4,9 @@ Coordinates are pixels of the screenshot. Planners (UGround) name an `element` i
 `direction` of a scroll is where the content's window goes: 'down' shows what is below, as everywhere here.
 """
 
-import json
 import re
 
-from forge_core.actions.jsontext import only_json
+from forge_core.actions.jsontext import read_objects, write_objects
 from forge_core.actions.steps import Reading, Step
 
 SIGN = re.compile(r"\"action_type\"\s*:")
@@ -18,7 +17,7 @@ _KEYS = {"action_type", "x", "y", "element", "text", "direction", "app_name", "g
 
 def read(text: str) -> Reading:
     """Steps of one JSON object or a list of them; raises `ActionParseError`, and ValueError on an unknown key."""
-    return Reading([step for item in only_json(text) for step in _steps(item)])
+    return Reading([step for item in read_objects(text) for step in _steps(item)])
 
 
 def _steps(item: dict) -> list[Step]:
@@ -52,10 +51,7 @@ def _steps(item: dict) -> list[Step]:
 
 def write(reading: Reading) -> str:
     """One JSON object, or a list of several; raises ValueError on a thought and on what the dialect lacks."""
-    if reading.thought:
-        raise ValueError("AndroidControl has no place for a thought")
-    items = [_item(step) for step in reading.steps]
-    return json.dumps(items[0] if len(items) == 1 else items, ensure_ascii=False)
+    return write_objects(reading, _item)
 
 
 def _item(step: Step) -> dict:

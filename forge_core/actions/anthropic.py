@@ -7,7 +7,7 @@ counterpart (screenshot, cursor_position, left_mouse_down, hold_key, zoom) is ke
 import json
 import re
 
-from forge_core.actions.jsontext import only_json
+from forge_core.actions.jsontext import read_objects, write_objects
 from forge_core.actions.steps import Reading, Step, centre, only_unit, pair
 
 SIGN = re.compile(
@@ -28,7 +28,7 @@ _TOOLS = ("screenshot", "cursor_position", "left_mouse_down", "left_mouse_up", "
 def read(text: str) -> Reading:
     """Steps of one JSON object or a list of them; raises `ActionParseError`, and ValueError on an unknown key."""
     return Reading(
-        [_step({key: value for key, value in item.items() if value is not None}) for item in only_json(text)]
+        [_step({key: value for key, value in item.items() if value is not None}) for item in read_objects(text)]
     )
 
 
@@ -65,10 +65,7 @@ def _converted(action: object, item: dict) -> Step:
 
 def write(reading: Reading) -> str:
     """One JSON object, or a list of several; raises ValueError on a thought and on what the tool lacks."""
-    if reading.thought:
-        raise ValueError("the tool has no place for a thought")
-    items = [_item(step) for step in reading.steps]
-    return json.dumps(items[0] if len(items) == 1 else items, ensure_ascii=False)
+    return write_objects(reading, _item)
 
 
 def _item(step: Step) -> dict:

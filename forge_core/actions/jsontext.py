@@ -1,46 +1,43 @@
-"""JSON values in the text of a model: found at an offset, and mended where only one reading is possible."""
+"""Actions as JSON: read from the text of a model, mended where only one reading is possible, and written."""
 
 import json
 import re
+from collections.abc import Callable
 
 from forge_core.actions.calls import MAX_CHARACTERS, ActionParseError
+from forge_core.actions.steps import Reading, Step
 
 _DECODER = json.JSONDecoder()
 _STRING = re.compile(r'"(?:\\.|[^"\\])*"', re.DOTALL)
-_TRAILING_COMMA = re.compile(r",(\s*[\]}])")
-_FENCE = re.compile(r"```(?:json)?\s*")
+_STRING_OR_COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[\]}])', re.DOTALL)
+_FENCE = re.compile(r"\A\s*```(?:json)?\s*")
+_SURPLUS = " \n\r\t}]`"  # what may follow: closing brackets too many, the end of a fence
 
 
-def read_json(text: str, start: int = 0) -> object:
-    """The first JSON value at or after `start`. Mended: a trailing comma, closing brackets that are missing or too
-    many.
+def read_json(text: str) -> object:
+    """The JSON value that a text is; a Markdown fence around it is ignored, prose is refused because it would be lost.
 
-    Raises `ActionParseError` where there is none.
+    Mended: trailing commas, closing brackets that are missing or too many. Raises `ActionParseError`.
     """
     if len(text) > MAX_CHARACTERS:
         raise ActionParseError(f"expected at most {MAX_CHARACTERS} characters, found {len(text)}", text, MAX_CHARACTERS)
-    at = min((found for found in (text.find("{", start), text.find("[", start)) if found >= 0), default=-1)
-    if at < 0:
-        raise ActionParseError("expected JSON, found none", text, min(start, len(text)))
+    fence = _FENCE.match(text)
+    start = fence.end() if fence else len(text) - len(text.lstrip())
+    if text[start : start + 1] not in ("{", "["):
+        raise ActionParseError("expected JSON and nothing else", text, start)
     try:
-        return _decode(text, at)
+        value, end = _DECODER.raw_decode(text, start)
+    except RecursionError:
+        raise ActionParseError("expected JSON of a reasonable depth", text, start) from None
     except json.JSONDecodeError as error:
-        try:
-            return _decode(_mended(text[at:]), 0)
-        except json.JSONDecodeError:
-            raise ActionParseError(f"expected JSON ({error.msg})", text, min(error.pos, len(text))) from None
-
-
-def read_object(text: str, start: int = 0) -> dict:
-    """`read_json`, for what has to be an object."""
-    value = read_json(text, start)
-    if not isinstance(value, dict):
-        raise ActionParseError(f"expected a JSON object, found {value!r:.60}", text, start)
+        return _read_mended(text, start, error)
+    if text[end:].strip(_SURPLUS):
+        raise ActionParseError("expected nothing after the JSON", text, end)
     return value
 
 
-def read_list(text: str) -> list[dict]:
-    """The object, or the list of objects, that a text is; a Markdown fence around it is ignored."""
+def read_objects(text: str) -> list[dict]:
+    """The object, or the list of objects, that a text is."""
     value = read_json(text)
     values = value if isinstance(value, list) else [value]
     if not values or not all(isinstance(item, dict) for item in values):
@@ -48,43 +45,27 @@ def read_list(text: str) -> list[dict]:
     return values
 
 
-def only_json(text: str) -> list[dict]:
-    """`read_list` of a text that holds nothing else: prose around the JSON is refused, because it would be lost."""
-    body = _FENCE.sub("", text).strip()
-    if body[:1] not in ("{", "["):
-        raise ActionParseError("expected JSON and nothing else", text, 0)
-    value, end = _decode_to(body)
-    if body[end:].strip(" \n\r\t}]"):
-        raise ActionParseError("expected nothing after the JSON", text, min(end, len(text)))
-    values = value if isinstance(value, list) else [value]
-    if not values or not all(isinstance(item, dict) for item in values):
-        raise ActionParseError(f"expected JSON objects, found {value!r:.60}", text, 0)
-    return values
+def write_objects(reading: Reading, item: Callable[[Step], dict]) -> str:
+    """One JSON object, or a list of several, `item` making one of a step; raises ValueError on a thought."""
+    if reading.thought:
+        raise ValueError("the dialect has no place for a thought")
+    items = [item(step) for step in reading.steps]
+    return json.dumps(items[0] if len(items) == 1 else items, ensure_ascii=False)
 
 
-def _decode_to(body: str) -> tuple[object, int]:
-    try:
-        return _DECODER.raw_decode(body)
-    except (ValueError, RecursionError):
-        return read_json(body), len(body)
-
-
-def _decode(text: str, at: int) -> object:
-    try:
-        return _DECODER.raw_decode(text, at)[0]
-    except RecursionError:
-        raise ActionParseError("expected JSON of a reasonable depth", text, at) from None
-
-
-def _mended(text: str) -> str:
-    """Without trailing commas, and with the brackets closed that are still open at the end."""
-    text = _TRAILING_COMMA.sub(r"\1", text.split("</tool_call>")[0])
-    open_brackets: list[str] = []
-    for mark in re.findall(r"[\[\]{}]", _STRING.sub("", text)):
+def _read_mended(text: str, start: int, error: json.JSONDecodeError) -> object:
+    """`text` without trailing commas, and with the brackets closed that are still open at the end."""
+    body = _STRING_OR_COMMA.sub(lambda match: match[1] or "", text[start:].rstrip("` \n\r\t")).rstrip(",")
+    still_open: list[str] = []
+    for mark in re.findall(r"[\[\]{}]", _STRING.sub("", body)):
         if mark in "[{":
-            open_brackets.append("]" if mark == "[" else "}")
-        elif open_brackets and open_brackets[-1] == mark:
-            open_brackets.pop()
-        elif mark in open_brackets:  # `{"a": [1, 2}`: one reading, the inner bracket closes too
-            return text
-    return text.rstrip().rstrip(",") + "".join(reversed(open_brackets))
+            still_open.append("]" if mark == "[" else "}")
+        elif still_open and still_open[-1] == mark:
+            still_open.pop()
+    try:
+        value, end = _DECODER.raw_decode(body + "".join(reversed(still_open)))
+    except (ValueError, RecursionError):
+        raise ActionParseError(f"expected JSON ({error.msg})", text, min(error.pos, len(text))) from None
+    if body[end:].strip(_SURPLUS):
+        raise ActionParseError("expected nothing after the JSON", text, min(start + end, len(text)))
+    return value

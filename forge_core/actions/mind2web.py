@@ -6,7 +6,7 @@ Boxes are [left, top, width, height] in pixels of the page; the first one is the
 
 import re
 
-from forge_core.actions.jsontext import only_json
+from forge_core.actions.jsontext import read_objects
 from forge_core.actions.steps import Reading, Step, is_number
 
 SIGN = re.compile(r"\"operation\"\s*:\s*\"(?:CLICK|TYPE|SELECT|HOVER|ENTER)\"")
@@ -14,7 +14,7 @@ SIGN = re.compile(r"\"operation\"\s*:\s*\"(?:CLICK|TYPE|SELECT|HOVER|ENTER)\"")
 
 def read(text: str) -> Reading:
     """Steps of one JSON object or a list of them; raises `ActionParseError`, and ValueError on an unknown operation."""
-    return Reading([step for item in only_json(text) for step in _steps(item)])
+    return Reading([step for item in read_objects(text) for step in _steps(item)])
 
 
 def _steps(item: dict) -> list[Step]:

@@ -8,7 +8,7 @@ have no counterpart and are kept as call_tool, wheel is a middle click.
 import json
 import re
 
-from forge_core.actions.jsontext import only_json
+from forge_core.actions.jsontext import read_objects, write_objects
 from forge_core.actions.steps import Reading, Step, distances, only_unit, scrolled
 
 SIGN = re.compile(r"\"type\"\s*:\s*\"(?:click|double_click|scroll|keypress|drag|move|type|wait|screenshot)\"")
@@ -17,7 +17,7 @@ _BUTTONS = {"left": "click", "right": "right_click", "wheel": "middle_click"}
 
 def read(text: str) -> Reading:
     """Steps of one JSON object or a list; raises `ActionParseError`, and ValueError on what is not an action."""
-    return Reading([step for item in only_json(text) for step in _steps(item)])
+    return Reading([step for item in read_objects(text) for step in _steps(item)])
 
 
 def _steps(item: dict) -> list[Step]:
@@ -51,10 +51,7 @@ def _steps(item: dict) -> list[Step]:
 
 def write(reading: Reading) -> str:
     """One JSON object, or a list of several; raises ValueError on a thought and on what the tool lacks."""
-    if reading.thought:
-        raise ValueError("the tool has no place for a thought")
-    items = [_item(step) for step in reading.steps]
-    return json.dumps(items[0] if len(items) == 1 else items, ensure_ascii=False)
+    return write_objects(reading, _item)
 
 
 def _item(step: Step) -> dict:

@@ -1,20 +1,19 @@
 """Qwen-VL: boxes of Qwen2-VL, tool calls of Qwen2.5-VL and Qwen3-VL (`computer_use` and `mobile_use`).
 
     <|object_ref_start|>Save<|object_ref_end|><|box_start|>(200,10),(344,143)<|box_end|>          Qwen2-VL, thousandths
-    <tool_call>\\n{"name": "computer_use", "arguments": {"action": "left_click", "coordinate": [548,
-    503]}}\\n</tool_call>
+    <tool_call>\\n{"name": "computer_use", "arguments": {"action": "left_click", "coordinate": [548, 503]}}\\n</...>
 
 Qwen2.5-VL counts pixels of the resized image, Qwen3-VL 0 to 999. Grammar: the function definitions of Qwen's
 computer-use and mobile-agent cookbooks. `pixels` of a scroll: positive is up. Read besides: a JSON list of `bbox_2d`,
 a bare [x, y], and what models do to the form (the action in `name`, `arguments` a bare point, a missing or surplus
-brace). The time of a long press is left out.
+brace). The time of a long press, and what follows a call, are left out.
 """
 
 import json
 import re
 
 from forge_core.actions.calls import ActionParseError
-from forge_core.actions.jsontext import read_json, read_list
+from forge_core.actions.jsontext import read_json
 from forge_core.actions.steps import Reading, Step, centre, distances, is_number, only_unit, pair, scrolled
 
 SIGN = re.compile(r"<tool_call>|\"bbox_2d\"|\A\s*\[\s*-?\d+(?:\.\d+)?\s*,")
@@ -60,17 +59,20 @@ def read(text: str) -> Reading:
 
 
 def _boxes(text: str) -> list[Step]:
-    value = read_json(text)
+    value = read_json(text.replace("</tool_call>", ""))
     if isinstance(value, list) and value and all(map(is_number, value)):
         return [Step("click", centre(value))]
-    items = read_list(text)
-    if len(items) != 1 or "bbox_2d" not in items[0]:
-        raise ActionParseError(f"expected one object with bbox_2d, found {len(items)} objects", text, 0)
+    items = value if isinstance(value, list) else [value]
+    if len(items) != 1 or not isinstance(items[0], dict) or "bbox_2d" not in items[0]:
+        raise ActionParseError(f"expected one object with bbox_2d, found {value!r:.60}", text, 0)
     return [Step("click", centre(items[0]["bbox_2d"]))]
 
 
 def _call(part: str, text: str, offset: int) -> list[Step]:
-    call = read_json(part)
+    try:
+        call = read_json(part.split("</tool_call>")[0])
+    except ActionParseError as error:
+        raise ActionParseError(error.expected, text, min(offset + error.offset, len(text))) from None
     if isinstance(call, dict) and "bbox_2d" in call:
         return [Step("click", centre(call["bbox_2d"]))]
     if not isinstance(call, dict) or not isinstance(call.get("name"), str):

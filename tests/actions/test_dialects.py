@@ -138,6 +138,7 @@ def tool_call(name: str, arguments: object) -> str:
             "click(x=0.1, y=0.2)\ntype(text='a')\npress(keys='enter')",
         ),
         ("androidcontrol", '{"action_type": "click", "x": 960, "y": 270}', "click(x=0.5, y=0.25)"),
+        ("androidcontrol", '```json\n{"action_type": "input_text", "text": "a,] ```"},\n```', "type(text='a,] ```')"),
         ("androidcontrol", '{"action_type": "scroll", "direction": "down"}', "scroll(direction='down')"),
         (
             "aitw",
@@ -190,6 +191,9 @@ def test_reading(dialect, text, expected):
         ("qwen2vl", BOX + BOX.replace("200", "201"), "one box, found 2"),
         ("qwen25vl", tool_call("left_click", {"coordinate": [1, 2], "colour": "red"}), "'colour'"),
         ("qwen25vl", tool_call("key", [{"text": "ctrl"}, {"text": "t"}]), "arguments as an object"),
+        ("qwen25vl", '<tool_call>{"name": "wait"} {"name": "wait"}</tool_call>', "nothing after the JSON"),
+        ("qwen25vl", "It is at [1, 2] or [3, 4].", "JSON and nothing else"),
+        ("qwen25vl", '[{"bbox_2d": [1, 2, 3, 4]}, {"bbox_2d": [5, 6, 7, 8]}]', "one object with bbox_2d"),
         ("qwen25vl", tool_call("left_click", {"coordinate": [1921, 2]}), "x must be"),
         ("qwen3vl", tool_call("computer_use", {"action": "left_click", "coordinate": [1000, 2]}), "x must be"),
         ("osatlas", "I would CLICK", "an action such as"),
