@@ -11,7 +11,7 @@ _DECODER = json.JSONDecoder()
 _STRING = re.compile(r'"(?:\\.|[^"\\])*"', re.DOTALL)
 _STRING_OR_COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[\]}])', re.DOTALL)
 _FENCE = re.compile(r"\A\s*```(?:json)?\s*")
-_SURPLUS = " \n\r\t}]`"  # what may follow: closing brackets too many, the end of a fence
+_SURPLUS = " \n\r\t,}]`"  # what may follow: a comma, closing brackets too many, the end of a fence
 
 
 def read_json(text: str) -> object:
