@@ -182,6 +182,8 @@ CALLS: dict[str, tuple[tuple[str, ...], Callable[[dict], list[Step]]]] = {
     "mobile.wait": (("seconds",), _wait),
     "mobile.terminate": (("status", "reason"), _terminate),
     "computer.terminate": (("status", "reason"), _terminate),
+    "computer.triple_click": (("x", "y"), partial(_click, clicks=3)),
+    "computer.wait": (("seconds",), _wait),
     "terminate": (("status", "reason"), _terminate),
     "browser.select_option": (("x", "y", "value"), _select_option),
     "answer": (("text",), _answer),

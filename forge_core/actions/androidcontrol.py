@@ -30,12 +30,7 @@ def _steps(item: dict) -> list[Step]:
     if action in ("input_text", "type_text"):
         return [*([Step("click", place)] if place else []), Step("type", {"text": item.get("text")})]
     if action == "scroll":
-        return [
-            Step(
-                "scroll",
-                {"direction": item.get("direction")} | {name: place[name] for name in place if name != "element"},
-            )
-        ]
+        return [Step("scroll", {"direction": item.get("direction")} | place)]
     if action == "open_app":
         return [Step("open_app", {"app_name": item.get("app_name")})]
     if action == "keyboard_enter":

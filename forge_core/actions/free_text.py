@@ -1,6 +1,6 @@
 """A place somewhere in prose, for scoring models that were never trained to act: 'The icon is at about (935, 260).'
 
-Only a bracketed pair or box counts: `(x, y)`, `[x, y]`, `(x1, y1, x2, y2)`, `x=.., y=..`. What the numbers count is
+Only a bracketed pair or box counts: `(x, y)`, `[x, y]`, `(x1, y1, x2, y2)`, `x=.., y=..`, `<point>x y</point>`. What the numbers count is
 not said, so the size has to be given. Several different places leave no single reading and are refused. Read-only.
 """
 
@@ -12,7 +12,8 @@ from forge_core.actions.steps import Reading, Step, centre
 _NUMBER = r"[ \t]{0,4}(-?\d{1,8}(?:\.\d{1,12})?)[ \t]{0,4}"
 _PLACE = re.compile(
     rf"[(\[]{_NUMBER},{_NUMBER}(?:,{_NUMBER},{_NUMBER})?[)\]]"
-    rf"|\bx\s{{0,2}}[=:]{_NUMBER},?\s{{0,2}}y\s{{0,2}}[=:]{_NUMBER}"
+    rf"|<point>{_NUMBER}[ ,]{_NUMBER}</point>"
+    rf"|\bx[\"']?\s{{0,2}}[=:] ?[\"']?{_NUMBER}[\"']?,?\s{{0,2}}[\"']?y[\"']?\s{{0,2}}[=:] ?[\"']?{_NUMBER}"
 )
 SIGN = _PLACE
 

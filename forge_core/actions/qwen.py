@@ -16,7 +16,7 @@ from forge_core.actions.calls import ActionParseError
 from forge_core.actions.jsontext import read_json
 from forge_core.actions.steps import Reading, Step, centre, distances, is_number, only_unit, pair, scrolled
 
-SIGN = re.compile(r"<tool_call>|\"bbox_2d\"|\A\s*\[\s*-?\d+(?:\.\d+)?\s*,")
+SIGN = re.compile(r"<tool_call>|\"arguments\"\s*:|\"bbox_2d\"|\A\s*\[\s*-?\d+(?:\.\d+)?\s*,")
 BOX_SIGN = re.compile(r"<\|box_start\|>\s*\(\s*\d+\s*,\s*\d+\s*(?:,|\)\s*,)")
 _BOX = re.compile(r"<\|box_start\|>\s*\((\d+),\s*(\d+)(?:\),\s*\(|,\s*)(\d+),\s*(\d+)\)\s*<\|box_end\|>")
 _POINTING = {
@@ -62,6 +62,8 @@ def _boxes(text: str) -> list[Step]:
     value = read_json(text.replace("</tool_call>", ""))
     if isinstance(value, list) and value and all(map(is_number, value)):
         return [Step("click", centre(value))]
+    if isinstance(value, dict) and "name" in value:
+        return _call(text, text, 0)
     items = value if isinstance(value, list) else [value]
     if len(items) != 1 or not isinstance(items[0], dict) or "bbox_2d" not in items[0]:
         raise ActionParseError(f"expected one object with bbox_2d, found {value!r:.60}", text, 0)

@@ -110,7 +110,7 @@ FUNCTIONS = {
         Function("move_mouse", _XY, ("x", "y"), _ELEMENT),
         Function("drag", _FROM_TO, ("from_coord", "to_coord"), {"from_element": text, "to_element": text}),
         Function("swipe", _FROM_TO),
-        Function("scroll", {"direction": direction, "amount": amount}, ("amount",), {"unit": unit, **_XY}),
+        Function("scroll", {"direction": direction, "amount": amount}, ("amount",), {"unit": unit, **_XY, **_ELEMENT}),
         Function("type", {"text": text}),
         Function("press", {"keys": keys}),
         Function("select_option", {**_XY, "value": text}, ("x", "y"), _ELEMENT),

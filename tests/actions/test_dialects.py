@@ -174,6 +174,25 @@ def tool_call(name: str, arguments: object) -> str:
             "drag(from_coord=[0, 0], to_coord=[1, 1])",
         ),
         ("seeclick", "(0.49,0.40)", "click(x=0.49, y=0.4)"),
+        ("seeclick", "<box>(480,300),(500,500)</box>", "click(x=0.49, y=0.4)"),
+        ("freetext", '{"x": 480, "y": 810}', "click(x=0.25, y=0.75)"),
+        ("freetext", "It is here: <point>480 810</point>", "click(x=0.25, y=0.75)"),
+        (
+            "mind2web",
+            "[span]  Ways -> Stay -> CLICK\n[textbox]  City -> TYPE: New: York",
+            "click(element='Ways -> Stay')\nclick(element='City')\ntype(text='New: York')",
+        ),
+        (
+            "qwen25vl",
+            '{"name": "computer_use", "arguments": {"action": "left_click", "coordinate": [960, 270]}}',
+            "click(x=0.5, y=0.25)",
+        ),
+        (
+            "androidcontrol",
+            '{"action_type": "scroll", "direction": "up", "element": "list"}',
+            "scroll(direction='up', element='list')",
+        ),
+        ("agentnet", "computer.triple_click(x=0.1, y=0.2)", "triple_click(x=0.1, y=0.2)"),
         ("freetext", "The X is at about (480, 810).", "click(x=0.25, y=0.75)"),
     ],
 )
