@@ -1,5 +1,4 @@
-"""CogAgent (arXiv 2312.08914; Action_space_en.md of its repository): `CLICK(box=[[219,186,311,207]],
-element_info='Save')`.
+"""CogAgent (arXiv 2312.08914; Action_space_en.md of its repository): `CLICK(box=[[219,186,311,207]], ...)`.
 
 Boxes are thousandths of the image with leading zeros and stand for their centre; `element_info` is kept as the element.
 An answer may hold 'Status', 'Plan', 'Action' and 'Grounded Operation:' sections. `LLM`, `QUOTE_TEXT` and the like
