@@ -47,10 +47,11 @@ def convert(
 
     try:
         sizes = _size(size), _size(to_size)
-    except ValueError as error:
+        texts = _texts(files)
+    except (OSError, ValueError) as error:
         raise typer.BadParameter(str(error)) from None
     failed = 0
-    for name, text, is_json in _texts(files):
+    for name, text, is_json in texts:
         try:
             text = json.loads(text) if is_json else text
             if not isinstance(text, str):

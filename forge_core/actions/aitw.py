@@ -1,5 +1,4 @@
-"""Android in the Wild (arXiv 2307.10088) and CoAT: JSON fields, `{"result_action_type": 4, "result_touch_yx": "[0.54,
-0.50]"}`.
+"""Android in the Wild (arXiv 2307.10088) and CoAT: JSON, `{"result_action_type": 4, "result_touch_yx": "[0.54, 0.5]"}`.
 
 Coordinates are fractions in the order (y, x); -1 is 'none'. Action type 4 is a dual-point gesture: a tap where the
 two points are within 0.04 of each other, else a swipe from touch to lift (the rule of AITW's own evaluation).

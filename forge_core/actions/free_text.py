@@ -1,7 +1,7 @@
 """A place somewhere in prose, for scoring models that were never trained to act: 'The icon is at about (935, 260).'
 
-Only these count: `(x, y)`, `[x, y]`, `(x1, y1, x2, y2)`, `x=.., y=..`, `<point>x y</point>`. What the numbers count is not
-said, so the size has to be given. Several different places leave no single reading and are refused. Read-only.
+Only these count: `(x, y)`, `[x, y]`, `(x1, y1, x2, y2)`, `x=.., y=..`, `<point>x y</point>`. What the numbers count is
+not said, so the size has to be given. Several different places leave no single reading and are refused. Read-only.
 """
 
 import re

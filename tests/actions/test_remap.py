@@ -118,6 +118,8 @@ def test_convert_reads_standard_input_and_files_and_loses_nothing(tmp_path):
     ]
     assert result.exit_code == 1 and "texts.jsonl:2: " in result.stderr
     result = run(app, ["actions", "convert", "--from", "detect"], input="[10, 20]")
-    assert result.stdout == "qwen25vl qwen3vl seeclick\n" or result.stdout == "qwen25vl qwen3vl\n"
+    assert result.stdout == "qwen25vl qwen3vl\n"
     result = run(app, ["actions", "convert", "--from", "qwen25vl", "--size", "wide"], input="[10, 20]")
-    assert result.exit_code == 2
+    assert result.exit_code == 2 and "wide" in result.stderr
+    result = run(app, ["actions", "convert", "--from", "aguvis", str(tmp_path / "missing.txt")])
+    assert result.exit_code == 2 and "missing.txt" in result.stderr.replace("\n", "")
