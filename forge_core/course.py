@@ -208,6 +208,7 @@ def _run_steps(steps: list[Step]) -> int:
             print(error, file=sys.stderr)
             return 1
         except KeyboardInterrupt:
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # nbclient's unfinished tasks complain at exit
             print(f"{step.notebook}: interrupted; the same command again continues here", file=sys.stderr)
             return 130
         ran += 1
