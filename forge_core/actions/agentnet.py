@@ -14,8 +14,7 @@ read = aguvis.read
 
 def write(reading: Reading) -> str:
     """The steps as AgentNet writes them, one call a line; raises ValueError on what the dialect lacks."""
-    lines = [line for step in reading.steps for line in _lines(step)]
-    return "\n".join([f"Thought: {reading.thought}", *lines] if reading.thought else lines)
+    return aguvis.write(reading, _lines)
 
 
 def _lines(step: Step) -> list[str]:

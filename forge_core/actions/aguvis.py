@@ -207,9 +207,9 @@ _NAMES = {
 }
 
 
-def write(reading: Reading) -> str:
+def write(reading: Reading, lines_of: Callable[[Step], list[str]] | None = None) -> str:
     """AGUVIS calls of the steps, one a line, after the thought; raises ValueError on what the dialect lacks."""
-    lines = [line for step in reading.steps for line in write_step(step)]
+    lines = [line for step in reading.steps for line in (lines_of or write_step)(step)]
     return "\n".join([f"Thought: {reading.thought}", *lines] if reading.thought else lines)
 
 

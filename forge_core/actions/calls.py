@@ -44,10 +44,15 @@ class Call:
     offset: int
 
 
-def read_calls(text: str) -> list[Call]:
-    """The calls of `text`, one per statement, in order; raises `ActionParseError` on anything else, and on no call."""
+def check_length(text: str) -> None:
+    """Raises `ActionParseError` on more than `MAX_CHARACTERS` characters."""
     if len(text) > MAX_CHARACTERS:
         raise ActionParseError(f"expected at most {MAX_CHARACTERS} characters, found {len(text)}", text, MAX_CHARACTERS)
+
+
+def read_calls(text: str) -> list[Call]:
+    """The calls of `text`, one per statement, in order; raises `ActionParseError` on anything else, and on no call."""
+    check_length(text)
     fence = _FENCE.match(text)
     body = (fence[1] if fence else text).strip()
     start = text.index(body) if fence else len(text) - len(text.lstrip())
@@ -143,8 +148,7 @@ def _statements(body: str, text: str, start: int) -> list[ast.stmt]:
 def read_literal(text: str) -> object:
     """The value of a text that is one Python literal, such as ShowUI's dicts; raises `ActionParseError`."""
     body = text.strip()
-    if len(text) > MAX_CHARACTERS:
-        raise ActionParseError(f"expected at most {MAX_CHARACTERS} characters, found {len(text)}", text, MAX_CHARACTERS)
+    check_length(text)
     if len(text) > _LONG:
         _check_size(body, text)
     statements = _statements(body, text, len(text) - len(text.lstrip()))

@@ -6,7 +6,7 @@ not said, so the size has to be given. Several different places leave no single 
 
 import re
 
-from forge_core.actions.calls import MAX_CHARACTERS, ActionParseError
+from forge_core.actions.calls import ActionParseError, check_length
 from forge_core.actions.steps import Reading, Step, centre
 
 _NUMBER = r"[ \t]{0,4}(-?\d{1,8}(?:\.\d{1,12})?)[ \t]{0,4}"
@@ -20,8 +20,7 @@ SIGN = _PLACE
 
 def read(text: str) -> Reading:
     """A click at the one place that the text names; raises `ActionParseError` on none or several."""
-    if len(text) > MAX_CHARACTERS:
-        raise ActionParseError(f"expected at most {MAX_CHARACTERS} characters, found {len(text)}", text, MAX_CHARACTERS)
+    check_length(text)
     found = list(_PLACE.finditer(text))
     places = {
         tuple(centre([float(number) for number in match.groups() if number is not None]).items()) for match in found

@@ -8,7 +8,7 @@ Ctrl+C, `select_text` a drag. Read-only.
 import re
 
 from forge_core.actions.calls import ActionParseError
-from forge_core.actions.steps import Reading, Step, centre, pair, scrolled, split_thought
+from forge_core.actions.steps import Reading, Step, centre, pair, scrolled, split_lines, split_thought
 
 _POINTING = {
     "click": "click",
@@ -36,13 +36,13 @@ _SCROLL = re.compile(r"\s*down\s+(-?\d+)\s+right\s+(-?\d+)\s*")
 def read(text: str) -> Reading:
     """Steps and thought of a GUICourse answer; raises `ActionParseError`."""
     thought, start = split_thought(text, _HEAD)
-    starts = [match.end() for match in _LINE.finditer(text, start)]
-    if not starts or text[start : starts[0]].strip():
+    lines = split_lines(text, start, _LINE)
+    if lines is None:
         raise ActionParseError("expected an action such as click,<box> x1 y1 x2 y2</box>", text, start)
     steps: list[Step] = []
-    for at, end in zip(starts, [*starts[1:], len(text)], strict=True):
+    for at, line in lines:
         try:
-            steps += [Step(step.name, step.arguments, at) for step in _steps(text[at:end].rstrip())]
+            steps += [Step(step.name, step.arguments, at) for step in _steps(line)]
         except ValueError as error:
             raise ActionParseError(str(error), text, at) from None
     return Reading(steps, thought)
@@ -51,17 +51,15 @@ def read(text: str) -> Reading:
 def _steps(line: str) -> list[Step]:
     verb, _, rest = line.partition(",")
     verb = verb.strip()
-    places = [
-        [float(number) for number in match[2].split()] for match in _PLACE.finditer(rest if verb in _VERBS else line)
-    ]
-    if line.startswith("<box>"):
-        return [Step("click", centre(*places))]
     if verb in _PLAIN and not rest.strip():
         name, arguments = _PLAIN[verb]
         return [Step(name, arguments)]
     if verb in _WORDS:
         name, parameter = _WORDS[verb]
         return [Step(name, {parameter: rest.removeprefix(" ")})]
+    places = [[float(number) for number in match[2].split()] for match in _PLACE.finditer(line)]
+    if line.startswith("<box>"):
+        return [Step("click", centre(*places))]
     if verb in _POINTING and len(places) == 1 and not _PLACE.sub("", rest).strip():
         return [Step(_POINTING[verb], centre(places[0]))]
     if verb in _FROM_TO and len(places) == 2:
@@ -73,6 +71,3 @@ def _steps(line: str) -> list[Step]:
     if verb == "scroll" and scroll:
         return scrolled(int(scroll[2]), int(scroll[1]), "pixels")
     raise ValueError(f"{verb:.40}: not what belongs after it")
-
-
-_VERBS = {*_POINTING, *_FROM_TO, "select"}

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable
 
-from forge_core.actions.calls import MAX_CHARACTERS, ActionParseError
+from forge_core.actions.calls import ActionParseError, check_length
 from forge_core.actions.steps import Reading, Step
 
 _DECODER = json.JSONDecoder()
@@ -19,8 +19,7 @@ def read_json(text: str) -> object:
 
     Mended: trailing commas, closing brackets that are missing or too many. Raises `ActionParseError`.
     """
-    if len(text) > MAX_CHARACTERS:
-        raise ActionParseError(f"expected at most {MAX_CHARACTERS} characters, found {len(text)}", text, MAX_CHARACTERS)
+    check_length(text)
     fence = _FENCE.match(text)
     start = fence.end() if fence else len(text) - len(text.lstrip())
     if text[start : start + 1] not in ("{", "["):

@@ -7,7 +7,7 @@ Coordinates are thousandths of the image. Square brackets are the quotes of `TYP
 import re
 
 from forge_core.actions.calls import ActionParseError
-from forge_core.actions.steps import Reading, Step, centre, split_thought
+from forge_core.actions.steps import Reading, Step, centre, split_lines, split_thought
 
 _POINTING = {
     "CLICK": "click",
@@ -35,12 +35,12 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 def read(text: str) -> Reading:
     """Steps and thought of an OS-Atlas answer; raises `ActionParseError`."""
     thought, start = split_thought(text, _HEAD)
-    starts = [match.end() for match in _LINE.finditer(text, start)]
-    if not starts or text[start : starts[0]].strip():
+    lines = split_lines(text, start, _LINE)
+    if lines is None:
         raise ActionParseError("expected an action such as CLICK <point>[[x,y]]</point>", text, start)
     steps = []
-    for at, end in zip(starts, [*starts[1:], len(text)], strict=True):
-        action = _ACTION.fullmatch(text[at:end].rstrip())
+    for at, line in lines:
+        action = _ACTION.fullmatch(line)
         try:
             steps.append(_step(action, at))
         except ValueError as error:

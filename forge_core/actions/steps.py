@@ -30,6 +30,14 @@ def split_thought(text: str, label: re.Pattern) -> tuple[str | None, int]:
     return thought or None, found.end()
 
 
+def split_lines(text: str, start: int, line: re.Pattern) -> list[tuple[int, str]] | None:
+    """(offset, text) of each action from `start`, each up to the next match of `line`; None where prose is first."""
+    starts = [match.end() for match in line.finditer(text, start)]
+    if not starts or text[start : starts[0]].strip():
+        return None
+    return [(at, text[at:end].rstrip()) for at, end in zip(starts, [*starts[1:], len(text)], strict=True)]
+
+
 _THOUGHT = re.compile(r"\A\s*(?:thoughts?|reflection|action_summary):", re.IGNORECASE)
 
 
