@@ -1,12 +1,34 @@
 """What coordinates count: fractions, thousandths, or pixels of an image whose size has to be given."""
 
 import math
+from typing import Literal, NamedTuple
+
+from forge_core.actions.steps import is_number
 
 FRACTION, PER_999, PER_1000 = (1.0, 1.0), (999.0, 999.0), (1000.0, 1000.0)  # (x, y) of the bottom right corner
 PIXELS = "pixels of the screenshot"
 RESIZED = "pixels of the image as the model saw it (see `smart_resize`)"
 UNSAID = "anything: the text does not say (give (1, 1) for fractions, (1000, 1000) for thousandths)"
 PLACES = ("x", "y", "from_coord", "to_coord")
+CoordFormat = Literal["4-decimals", "2-decimals", "0-1000"]
+
+
+class Scale(NamedTuple):
+    """How a model writes places: (x, y) of the bottom right corner, the steps up to there, and how a prompt says it."""
+
+    corner: tuple[float, float]
+    steps: tuple[float, float]
+    sentence: str
+
+
+# What a model can be taught to write; rows on disk are always "4-decimals".
+COORD_FORMATS: dict[CoordFormat, Scale] = {
+    "4-decimals": Scale(FRACTION, (10_000.0, 10_000.0), "Coordinates run from 0 to 1 from the top left."),
+    "2-decimals": Scale(
+        FRACTION, (100.0, 100.0), "Coordinates run from 0 to 1 from the top left, with at most two decimals."
+    ),
+    "0-1000": Scale(PER_1000, PER_1000, "Coordinates are whole numbers from 0 to 1000 from the top left."),
+}
 
 
 def extent(units: tuple[float, float] | str, size: tuple[float, float] | None) -> tuple[float, float]:
@@ -29,12 +51,18 @@ def to_fractions(arguments: dict, corner: tuple[float, float]) -> dict:
     def place(name: str, value: object) -> object:
         try:
             if name in ("x", "y"):
-                return value / corner[name == "y"]
-            return [part / limit for part, limit in zip(value, corner, strict=True)] if name in PLACES else value
+                return _divided(value, corner[name == "y"])
+            return [_divided(*pair) for pair in zip(value, corner, strict=True)] if name in PLACES else value
         except (TypeError, ValueError, OverflowError):
             return value  # not a number: the action space refuses it by name
 
     return {name: place(name, value) for name, value in arguments.items()}
+
+
+def _divided(value: object, limit: float) -> float:
+    if not is_number(value):  # True / 1000 would be a place
+        raise TypeError
+    return value / limit
 
 
 def to_units(arguments: dict, corner: tuple[float, float]) -> dict:
@@ -48,6 +76,13 @@ def to_units(arguments: dict, corner: tuple[float, float]) -> dict:
         return [round(part * limit) for part, limit in zip(value, corner, strict=True)] if name in PLACES else value
 
     return {name: place(name, value) for name, value in arguments.items()}
+
+
+def in_format(arguments: dict, coord_format: CoordFormat) -> dict:
+    """`arguments` with its places, fractions, rounded and counted as `coord_format` writes them."""
+    scale = COORD_FORMATS[coord_format]
+    whole = to_units(arguments, scale.steps)
+    return whole if scale.corner == scale.steps else to_fractions(whole, scale.steps)
 
 
 def smart_resize(

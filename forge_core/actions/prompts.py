@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from forge_core.actions.calls import ActionParseError
+from forge_core.actions.coordinates import COORD_FORMATS, CoordFormat, in_format
 from forge_core.actions.steps import Reading, Step
 from forge_core.actions.types import FUNCTIONS, Action
 from forge_core.actions.unified import parse, render
@@ -46,21 +47,23 @@ class Answer:
     actions: list[Action]
 
 
-def system_prompt(stage: int, platform: str) -> str:
+def system_prompt(stage: int, platform: str, coord_format: CoordFormat = "4-decimals") -> str:
     """The system prompt of a stage (1 or 2) on a platform; raises ValueError on any other."""
     if (stage, platform) not in DECLARED:
         raise ValueError(f"no prompt for stage {stage!r} on {platform!r}; there is one for {sorted(DECLARED)}")
     calls = ", ".join(FUNCTIONS[name].signature for name in DECLARED[stage, platform])
-    scale = "Coordinates run from 0 to 1 from the top left."
+    scale = COORD_FORMATS[coord_format].sentence
     if stage == 1:
         return f"You control a {platform} screen. Answer with one of {calls}. {scale}"
     form = "<think>\nwhat you see and what you do\n</think>\n<code>\ncalls\n</code>"
     return f"You control a {platform} screen. Think, then act, in this form:\n{form}\nCalls: {calls}. {scale}"
 
 
-def answer_text(turn: "Turn", stage: int) -> str:
+def answer_text(turn: "Turn", stage: int, coord_format: CoordFormat = "4-decimals") -> str:
     """The answer a model learns for `turn`; stage 2 needs a thought and raises ValueError without one."""
-    calls = "\n".join(turn.actions)
+    calls = "\n".join(turn.actions)  # in fractions of up to four decimals
+    if coord_format != "4-decimals":
+        calls = render([Step(action.name, in_format(action.arguments, coord_format)) for action in parse(calls)])
     if stage == 1:
         return calls
     if not turn.thought:
@@ -68,18 +71,19 @@ def answer_text(turn: "Turn", stage: int) -> str:
     return _REASONED.format(thought=turn.thought, calls=calls)
 
 
-def read_answer(text: str) -> Answer:
+def read_answer(text: str, coord_format: CoordFormat = "4-decimals") -> Answer:
     """The inverse of `answer_text` for both stages: reads the `<code>` block where there is one, else the whole text.
 
-    Raises `ActionParseError` when the text is neither, or when a call is wrong.
+    The actions have fractions again. Raises `ActionParseError` when the text is neither, or when a call is wrong.
     """
+    corner = COORD_FORMATS[coord_format].corner
     block = _REASONING.fullmatch(text)
     if block:
         thought = block[1].strip() if block[1] is not None else None
-        return Answer(thought, parse(block[2]))
+        return Answer(thought, parse(block[2], corner))
     if text.lstrip().startswith(("<think>", "<code>")):
         raise ActionParseError("expected <think>...</think> and <code>...</code>, nothing else", text, 0)
-    return Answer(None, parse(text))
+    return Answer(None, parse(text, corner))
 
 
 def read(text: str) -> Reading:
@@ -94,9 +98,9 @@ def write(reading: Reading) -> str:
     return _REASONED.format(thought=reading.thought, calls=calls) if reading.thought else calls
 
 
-def is_reasoning_format(text: str) -> bool:
+def is_reasoning_format(text: str, coord_format: CoordFormat = "4-decimals") -> bool:
     """Whether the text is a whole stage 2 answer: a thought, then valid calls in a code block."""
     try:
-        return bool(read_answer(text).thought)
+        return bool(read_answer(text, coord_format).thought)
     except ActionParseError:
         return False

@@ -1,6 +1,10 @@
 """Text form of the action space: Python calls, one a line. `parse(render(actions)) == actions` for every action."""
 
+from collections.abc import Sequence
+
 from forge_core.actions.calls import ActionParseError, Call, bind, read_calls
+from forge_core.actions.coordinates import FRACTION, to_fractions
+from forge_core.actions.steps import Step
 from forge_core.actions.types import DECIMALS, FUNCTIONS, Action, Value
 
 POINTING = (
@@ -9,15 +13,16 @@ POINTING = (
 )
 
 
-def parse(text: str) -> list[Action]:
+def parse(text: str, corner: tuple[float, float] = FRACTION) -> list[Action]:
     """Actions of a text such as `click(x=0.41, y=0.178)`, arguments by name or by position.
 
+    `corner` is (x, y) of the bottom right corner in the units of the text's coordinates; the actions have fractions.
     Raises `ActionParseError` (a ValueError with `offset` and `expected`) on anything that is not a valid call.
     """
-    return [_action(call, text) for call in read_calls(text)]
+    return [_action(call, text, corner) for call in read_calls(text)]
 
 
-def render(actions: list[Action]) -> str:
+def render(actions: Sequence[Action | Step]) -> str:
     """Canonical text: one call a line, every argument by name, coordinates with at most four decimals."""
     return "\n".join(f"{action.name}({_arguments(action)})" for action in actions)
 
@@ -30,19 +35,20 @@ def click_point(actions: list[Action]) -> tuple[float, float] | None:
     return None
 
 
-def _action(call: Call, text: str) -> Action:
+def _action(call: Call, text: str, corner: tuple[float, float]) -> Action:
     if call.name not in FUNCTIONS:
         raise ActionParseError(f"expected one of {', '.join(FUNCTIONS)}, found {call.name:.80}", text, call.offset)
     try:
         function = FUNCTIONS[call.name]
         if len(call.positional) > len(function.parameters):
             raise ValueError(f"{call.name}: expected at most {len(function.parameters)} arguments without a name")
-        return Action(call.name, bind(call, (*function.parameters, *function.extra)))
+        arguments = bind(call, (*function.parameters, *function.extra))
+        return Action(call.name, to_fractions(arguments, corner))
     except ValueError as error:
         raise ActionParseError(str(error), text, call.offset) from None
 
 
-def _arguments(action: Action) -> str:
+def _arguments(action: Action | Step) -> str:
     return ", ".join(f"{name}={_value(name, value)}" for name, value in action.arguments.items())
 
 

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import torch
 
+from forge_core.actions.coordinates import CoordFormat
+from forge_core.data.images import open_image
 from forge_core.data.schema import Turn
 from forge_core.data.screenspot import PLATFORMS, Target
 from forge_core.evaluation.score import Prediction
-from forge_core.training.collate import messages, open_image
+from forge_core.training.collate import messages
 
 
 def predict(
@@ -30,15 +32,17 @@ def predict(
     max_new_tokens: int = 32,
     log_every: float = 5.0,
     name: str | None = None,
+    coord_format: CoordFormat = "4-decimals",
 ) -> dict[str, str]:
     """Raw answer by target id, in the order of `targets`; also in `out_file`.
 
-    `fingerprint` names the model and adapter; with the stage, the prompts, the targets, the image size and
-    `max_new_tokens` it decides whether an earlier file is continued. A progress line for `name` (default: the stage) is
-    printed every `log_every` seconds. ValueError names a line of an earlier file that is damaged.
+    `fingerprint` names the model and adapter; with the stage, the prompts (and so `coord_format`), the targets, the
+    image size and `max_new_tokens` it decides whether an earlier file is continued. A progress line for `name`
+    (default: the stage) is printed every `log_every` seconds. ValueError names a line of an earlier file that is
+    damaged.
     """
     out_file = Path(out_file)
-    header = _header(processor, targets, stage, fingerprint, max_new_tokens)
+    header = _header(processor, targets, stage, fingerprint, max_new_tokens, coord_format)
     answers = _resume(out_file, header)
     # neighbours share the screenshot, so a batch needs little padding
     todo = sorted((t for t in targets if t.id not in answers), key=lambda t: (t.platform, str(t.image), t.id))
@@ -47,7 +51,7 @@ def predict(
     with out_file.open("a", encoding="utf-8") as file:
         for start in range(0, len(todo), batch_size):
             batch = todo[start : start + batch_size]
-            texts = _answer(model, processor, batch, stage, max_new_tokens)
+            texts = _answer(model, processor, batch, stage, max_new_tokens, coord_format)
             for target, raw in zip(batch, texts, strict=True):
                 answers[target.id] = raw
                 file.write(Prediction(target_id=target.id, raw=raw).model_dump_json() + "\n")
@@ -56,17 +60,19 @@ def predict(
     return {target.id: answers[target.id] for target in targets}
 
 
-def prompt(processor, stage: int, platform: str, instruction: str) -> str:
+def prompt(processor, stage: int, platform: str, instruction: str, coord_format: CoordFormat = "4-decimals") -> str:
     """The text the model is asked to continue, as trained: system prompt, screenshot, instruction, open answer."""
     turn = Turn.model_construct(instruction=instruction, actions=[])  # unchecked: its actions are what is asked for
-    chat = messages([turn], stage, platform, with_answers=False)
+    chat = messages([turn], stage, platform, with_answers=False, coord_format=coord_format)
     return processor.apply_chat_template(chat, add_generation_prompt=True)
 
 
-def _answer(model, processor, batch: Sequence[Target], stage: int, max_new_tokens: int) -> list[str]:
+def _answer(
+    model, processor, batch: Sequence[Target], stage: int, max_new_tokens: int, coord_format: CoordFormat
+) -> list[str]:
     device = next(model.parameters()).device
     inputs = processor(
-        text=[prompt(processor, stage, target.platform, target.instruction) for target in batch],
+        text=[prompt(processor, stage, target.platform, target.instruction, coord_format) for target in batch],
         images=[[open_image(target.image)] for target in batch],
         padding=True,
         padding_side="left",
@@ -85,14 +91,16 @@ def _answer(model, processor, batch: Sequence[Target], stage: int, max_new_token
     return [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
 
 
-def _header(processor, targets: Sequence[Target], stage: int, fingerprint: str, max_new_tokens: int) -> dict:
+def _header(
+    processor, targets: Sequence[Target], stage: int, fingerprint: str, max_new_tokens: int, coord_format: CoordFormat
+) -> dict:
     asked = [(target.id, target.image.name, target.instruction, target.bbox) for target in targets]
     return {
         "fingerprint": fingerprint,
         "stage": stage,
         "max_new_tokens": max_new_tokens,
         "image_size": dict(processor.image_processor.size),
-        "prompts": _digest([prompt(processor, stage, platform, "") for platform in PLATFORMS]),
+        "prompts": _digest([prompt(processor, stage, platform, "", coord_format) for platform in PLATFORMS]),
         "targets": _digest(asked),
     }
 

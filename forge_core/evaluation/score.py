@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from scipy.stats import binomtest
 
 from forge_core.actions.calls import ActionParseError
+from forge_core.actions.coordinates import CoordFormat
 from forge_core.actions.prompts import read_answer
 from forge_core.actions.unified import click_point
 from forge_core.data.screenspot import Target
@@ -30,12 +31,16 @@ class Prediction(BaseModel, extra="forbid"):
 
 
 class Scored(Prediction):
-    """A judged prediction; `point` is the click, normalised to [0, 1], None where there is none."""
+    """A judged prediction; `point` is the click, normalised to [0, 1], None where there is none.
+
+    `coord_format` is how `raw` counts its coordinates.
+    """
 
     platform: str
     kind: str
     outcome: Outcome
     point: Point | None
+    coord_format: CoordFormat = "4-decimals"
 
 
 class Rate(NamedTuple):
@@ -70,25 +75,27 @@ def verdict(point: Sequence[float] | None, bbox: Sequence[float]) -> Outcome:
     return "hit" if left <= x <= right and top <= y <= bottom else "miss"
 
 
-def judge(raw: str, bbox: Sequence[float]) -> tuple[Outcome, Point | None]:
+def judge(raw: str, bbox: Sequence[float], coord_format: CoordFormat = "4-decimals") -> tuple[Outcome, Point | None]:
     """Outcome and click of one answer; `bbox` normalised xyxy. Text that is no action, or points nowhere, is wrong."""
     try:
-        point = click_point(read_answer(raw).actions)
+        point = click_point(read_answer(raw, coord_format).actions)
     except ActionParseError:
         point = None
     return verdict(point, bbox), point
 
 
-def score(targets: Iterable[Target], answers: Mapping[str, str]) -> list[Scored]:
+def score(
+    targets: Iterable[Target], answers: Mapping[str, str], coord_format: CoordFormat = "4-decimals"
+) -> list[Scored]:
     """Judge `answers` (target id -> raw text) in the order of `targets`; KeyError names a target without an answer."""
     scored = []
     for target in targets:
         if target.id not in answers:
             raise KeyError(f"no answer for target {target.id!r}")
         raw = answers[target.id]
-        outcome, point = judge(raw, target.bbox)
-        groups = {"platform": target.platform, "kind": target.kind}
-        scored.append(Scored(target_id=target.id, raw=raw, outcome=outcome, point=point, **groups))
+        outcome, point = judge(raw, target.bbox, coord_format)
+        asked = {"platform": target.platform, "kind": target.kind, "coord_format": coord_format}
+        scored.append(Scored(target_id=target.id, raw=raw, outcome=outcome, point=point, **asked))
     return scored
 
 

@@ -12,6 +12,7 @@ from forge_core.models.load import load_adapter, load_base, load_processor, loca
 from forge_core.params import EvaluateParams
 from forge_core.paths import resolve
 from forge_core.results import digest
+from forge_core.training.stage import coord_format_of
 
 
 def choose(targets: list[Target], limit: int, seed: int) -> list[Target]:
@@ -25,6 +26,7 @@ def evaluate(params: EvaluateParams, targets: list[Target], name: str, folder: P
     stage = 2 if name == "stage 2" else 1
     model = load_base(params.base_model, params.base_revision, params.load_in_4bit)
     processor = load_processor(params.base_model, params.base_revision, params.image_size)
+    coord_format = coord_format_of(resolve(adapter)) if adapter else "4-decimals"
     if adapter:
         model = load_adapter(model, resolve(adapter))
         processor = load_processor(str(resolve(adapter)))  # as it was trained
@@ -38,8 +40,9 @@ def evaluate(params: EvaluateParams, targets: list[Target], name: str, folder: P
         batch_size=params.batch_size,
         max_new_tokens=params.reasoning_tokens if stage == 2 else params.grounding_tokens,
         name=name,
+        coord_format=coord_format,
     )
-    scored = score(targets, answers)
+    scored = score(targets, answers, coord_format)
     write_scored(folder / f"scored_{name.replace(' ', '_')}.jsonl", scored)
     return scored
 
@@ -53,7 +56,7 @@ def identity(params: EvaluateParams, adapter: str) -> str:
 
 def format_rate(scored: list[Scored]) -> Rate:
     """Share of answers in the think/code form of stage 2."""
-    return accuracy(sum(is_reasoning_format(row.raw) for row in scored), len(scored))
+    return accuracy(sum(_is_reasoned(row) for row in scored), len(scored))
 
 
 def naming_rate(scored: list[Scored], targets: list[Target]) -> Rate | None:
@@ -61,9 +64,13 @@ def naming_rate(scored: list[Scored], targets: list[Target]) -> Rate | None:
     labels = {target.id: asked_label(target.instruction) for target in targets}
     if None in labels.values():
         return None
-    named = [is_reasoning_format(row.raw) and labels[row.target_id] in _words(row.raw) for row in scored]
+    named = [_is_reasoned(row) and labels[row.target_id] in _words(row) for row in scored]
     return accuracy(sum(named), len(named))
 
 
-def _words(raw: str) -> list[str]:
-    return (read_answer(raw).thought or "").replace(".", " ").split()
+def _is_reasoned(row: Scored) -> bool:
+    return is_reasoning_format(row.raw, row.coord_format)
+
+
+def _words(row: Scored) -> list[str]:
+    return (read_answer(row.raw, row.coord_format).thought or "").replace(".", " ").split()

@@ -4,19 +4,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image
 from transformers import ProcessorMixin
 
+from forge_core.actions.coordinates import CoordFormat
 from forge_core.actions.prompts import answer_text, system_prompt
+from forge_core.data.images import open_image
 from forge_core.data.schema import Example, Turn
 from forge_core.models.chat import CHAT_TEMPLATE
 
 IGNORED = -100  # label that cross-entropy skips
 
 
-def messages(turns: Sequence[Turn], stage: int, platform: str, with_answers: bool = True) -> list[dict]:
+def messages(
+    turns: Sequence[Turn],
+    stage: int,
+    platform: str,
+    with_answers: bool = True,
+    coord_format: CoordFormat = "4-decimals",
+) -> list[dict]:
     """Chat messages of one screenshot; the image belongs to the first user turn."""
-    chat = [_message("system", system_prompt(stage, platform))]
+    chat = [_message("system", system_prompt(stage, platform, coord_format))]
     for number, turn in enumerate(turns):
         asked = turn.instruction
         if stage == 2:
@@ -25,18 +32,12 @@ def messages(turns: Sequence[Turn], stage: int, platform: str, with_answers: boo
         if number == 0:
             chat[-1]["content"].insert(0, {"type": "image"})
         if with_answers:
-            chat.append(_message("assistant", answer_text(turn, stage)))
+            chat.append(_message("assistant", answer_text(turn, stage, coord_format)))
     return chat
 
 
 def _message(role: str, text: str) -> dict:
     return {"role": role, "content": [{"type": "text", "text": text}]}
-
-
-def open_image(path: Path) -> Image.Image:
-    """The screenshot as RGB."""
-    with Image.open(path) as image:
-        return image.convert("RGB")
 
 
 class Collator:
@@ -46,11 +47,22 @@ class Collator:
     supervised token: its loss would be NaN.
     """
 
-    def __init__(self, processor: ProcessorMixin, stage: int, images: Path, pad_to_multiple_of: int):
+    def __init__(
+        self,
+        processor: ProcessorMixin,
+        stage: int,
+        images: Path,
+        pad_to_multiple_of: int,
+        coord_format: CoordFormat = "4-decimals",
+    ):
         self.processor, self.stage, self.images, self.multiple = processor, stage, images, pad_to_multiple_of
+        self.coord_format = coord_format
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-        chats = [messages(example.turns, self.stage, example.platform) for example in examples]
+        chats = [
+            messages(example.turns, self.stage, example.platform, coord_format=self.coord_format)
+            for example in examples
+        ]
         for chat, example in zip(chats, examples, strict=True):
             chat[1]["content"][0]["image"] = open_image(self.images / example.image)
         batch = self.processor.apply_chat_template(
@@ -74,10 +86,16 @@ class Collator:
         return dict(batch)
 
 
-def token_count(processor: ProcessorMixin, example: Example, stage: int) -> int:
+def token_count(
+    processor: ProcessorMixin, example: Example, stage: int, coord_format: CoordFormat = "4-decimals"
+) -> int:
     """Tokens of a row, image tokens included, without opening its image."""
-    text = processor.tokenizer.apply_chat_template(
-        messages(example.turns, stage, example.platform), chat_template=CHAT_TEMPLATE, tokenize=False
-    )
-    (image_tokens,) = processor._get_num_multimodal_tokens([(example.height, example.width)])["num_image_tokens"]
-    return len(processor.tokenizer(text, add_special_tokens=False).input_ids) - 1 + image_tokens
+    chat = messages(example.turns, stage, example.platform, coord_format=coord_format)
+    text = processor.tokenizer.apply_chat_template(chat, chat_template=CHAT_TEMPLATE, tokenize=False)
+    words = len(processor.tokenizer(text, add_special_tokens=False).input_ids) - 1  # without the image's one
+    return words + image_tokens(processor, example.width, example.height)
+
+
+def image_tokens(processor: ProcessorMixin, width: int, height: int) -> int:
+    """Tokens that a screenshot of this size in px costs, those between its tiles included."""
+    return processor._get_num_multimodal_tokens([(height, width)])["num_image_tokens"][0]

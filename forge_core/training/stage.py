@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import PrinterCallback, ProcessorMixin, Trainer, TrainingArguments, set_seed
 
 from forge_core import __version__
+from forge_core.actions.coordinates import CoordFormat
 from forge_core.data.schema import Example, read_jsonl
 from forge_core.models.load import attach_lora, load_adapter, load_base, load_processor, locate
 from forge_core.params import TrainParams
@@ -87,7 +88,7 @@ def trainable_model(params: TrainParams) -> PeftModel:
     base = load_base(params.base_model, params.base_revision, params.load_in_4bit)
     if params.parent_adapter:
         model = load_adapter(base, resolve(params.parent_adapter), trainable=True)
-        check_shape(model, params)
+        check_parent(model, params)
     else:
         model = attach_lora(base, params.lora_rank, params.lora_alpha, params.lora_dropout)
     train_only_labelled(model)
@@ -95,25 +96,35 @@ def trainable_model(params: TrainParams) -> PeftModel:
     return model
 
 
-def check_shape(model: PeftModel, params: TrainParams) -> None:
-    """Raise ValueError where the parent adapter is not of the rank, alpha and dropout that the params name."""
+def check_parent(model: PeftModel, params: TrainParams) -> None:
+    """Raise ValueError where the parent adapter has not the rank, alpha, dropout and coordinates of the params."""
     parent = model.peft_config["default"]
     for name, value in (
         ("lora_rank", parent.r),
         ("lora_alpha", parent.lora_alpha),
         ("lora_dropout", parent.lora_dropout),
+        ("coord_format", coord_format_of(resolve(params.parent_adapter))),
     ):
         if getattr(params, name) != value:
             raise ValueError(
                 f"{name} is {getattr(params, name)}, but the parent adapter {params.parent_adapter} has {value}; "
-                "an adapter that is continued keeps its shape"
+                "an adapter that is continued keeps its shape and coordinates"
             )
+
+
+def coord_format_of(adapter: Path) -> CoordFormat:
+    """How an adapter folder learned to write places, by its forge.json; "4-decimals" where that does not say."""
+    file = adapter / "forge.json"
+    record = json.loads(file.read_text()) if file.is_file() else {}
+    return record.get("identity", {}).get("params", {}).get("coord_format", "4-decimals")
 
 
 def fitting_rows(file: Path, processor: ProcessorMixin, params: TrainParams) -> tuple[list[Example], int]:
     """Rows of at most `max_length` tokens, and how many were dropped: a cut row would lose image tokens."""
     rows = list(read_jsonl(file))
-    fitting = [row for row in rows if token_count(processor, row, params.stage) <= params.max_length]
+    fitting = [
+        row for row in rows if token_count(processor, row, params.stage, params.coord_format) <= params.max_length
+    ]
     if not fitting:
         raise ValueError(f"{file}: none of {len(rows)} rows fits in max_length {params.max_length} tokens")
     return fitting, len(rows) - len(fitting)
@@ -148,7 +159,8 @@ def build_trainer(model, processor, rows: list[Example], params: TrainParams, fo
         disable_tqdm=True,
         seed=params.seed,
     )
-    collator = Collator(processor, params.stage, resolve(params.data_dir), params.pad_to_multiple_of)
+    images = resolve(params.data_dir)
+    collator = Collator(processor, params.stage, images, params.pad_to_multiple_of, params.coord_format)
     trainer = Trainer(model, arguments, data_collator=collator, train_dataset=rows, callbacks=[Watch()])
     trainer.remove_callback(PrinterCallback)  # Watch prints
     return trainer
@@ -247,6 +259,7 @@ def model_card(record: dict) -> str:
         f"- Rows: {training['rows']}, steps: {training['steps']}\n"
         f"- Training took {training['seconds']} s on {training['device']}\n"
         f"- Image size (longest edge): {params['image_size']} px; the processor here has it set\n"
+        f"- Coordinates in prompts and answers: {params['coord_format']}\n"
         f"- Base in 4 bits during training: {params['load_in_4bit']}\n"
         f"- Parent adapter: {record['identity']['parent_adapter'] or 'none'}\n"
         f"- Data sha256: {record['identity']['data_sha256']}\n"

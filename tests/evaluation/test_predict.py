@@ -6,11 +6,13 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from forge_core.actions.coordinates import COORD_FORMATS
+from forge_core.data.images import open_image
 from forge_core.data.schema import Example, Turn
 from forge_core.data.screenspot import Target
 from forge_core.evaluation.predict import predict, prompt
 from forge_core.models.embedded import build_model, build_processor
-from forge_core.training.collate import IGNORED, Collator, open_image
+from forge_core.training.collate import IGNORED, Collator
 
 SIZES = {"web": (512, 384), "desktop": (512, 448), "mobile": (320, 512)}
 
@@ -75,7 +77,10 @@ def test_a_killed_run_continues_after_half_a_line(model, processor, targets, tmp
     assert ask(model, processor, targets, path) == again
 
 
-@pytest.mark.parametrize("change", [{"fingerprint": "another adapter"}, {"stage": 2}, {"max_new_tokens": 5}])
+@pytest.mark.parametrize(
+    "change",
+    [{"fingerprint": "another adapter"}, {"stage": 2}, {"max_new_tokens": 5}, {"coord_format": "0-1000"}],
+)
 def test_another_question_starts_afresh(model, processor, targets, tmp_path, change):
     path = tmp_path / "answers.jsonl"
     ask(model, processor, targets[:1], path)
@@ -99,13 +104,14 @@ def test_only_new_text_is_returned(model, processor, targets, tmp_path):
     assert len(answer) <= max(map(len, processor.tokenizer.get_vocab()))
 
 
+@pytest.mark.parametrize("coord_format", COORD_FORMATS)
 @pytest.mark.parametrize("stage", [1, 2])
-def test_the_prompt_is_the_beginning_of_a_training_row(processor, targets, stage):
+def test_the_prompt_is_the_beginning_of_a_training_row(processor, targets, stage, coord_format):
     target, turn = targets[0], Turn(instruction=targets[0].instruction, thought="A", actions=["click(x=0.1, y=0.2)"])
     sizes = {"width": target.width, "height": target.height}
     row = Example(id="a", source="s", platform=target.platform, image=target.image.name, turns=[turn], **sizes)
-    trained = Collator(processor, stage, target.image.parent, pad_to_multiple_of=1)([row])
-    text = prompt(processor, stage, target.platform, target.instruction)
+    trained = Collator(processor, stage, target.image.parent, 1, coord_format)([row])
+    text = prompt(processor, stage, target.platform, target.instruction, coord_format)
     asked = processor(text=[text], images=[[open_image(target.image)]], return_tensors="pt")["input_ids"][0].tolist()
     supervised = (trained["labels"][0] != IGNORED).nonzero()[0].item()
     assert trained["input_ids"][0].tolist()[:supervised] == asked

@@ -6,6 +6,7 @@ import pytest
 
 from forge_core.data.screenspot import Target
 from forge_core.evaluation.score import Scored, accuracy, judge, read_scored, score, table, verdict, write_scored
+from forge_core.evaluation.stages import format_rate, naming_rate
 
 BOX = (0.2, 0.4, 0.3, 0.5)  # normalised xyxy
 OUTCOMES = {"correct": "hit", "wrong": "miss", "wrong_format": "wrong_format"}
@@ -49,6 +50,42 @@ def test_just_outside_is_a_miss(point):
 )
 def test_judge(raw, outcome, point):
     assert judge(raw, BOX) == (outcome, point)
+
+
+THOUSANDTHS = {
+    "click(x=0.25, y=0.45)": "click(x=250, y=450)",
+    "click(x=0.9, y=0.45)": "click(x=900, y=450)",
+    "click(x=0.2, y=0.5)": "click(x=200, y=500)",
+    "drag(from_coord=[0.1, 0.2], to_coord=[0.25, 0.45])": "drag(from_coord=[100, 200], to_coord=[250, 450])",
+    "click(x=1.001, y=0.45)": "click(x=1001, y=450)",
+    "The Save button.": "The Save button.",
+}
+
+
+def test_thousandths_score_like_the_same_answers_in_fractions(tmp_path):
+    targets = [
+        Target(id=i, image=tmp_path, width=9, height=9, bbox=BOX, instruction="x", platform="web", kind="icon")
+        for i in THOUSANDTHS
+    ]
+    fractions = score(targets, {text: text for text in THOUSANDTHS})
+    thousandths = score(targets, THOUSANDTHS, "0-1000")
+    assert [row.outcome for row in fractions] == ["hit", "miss", "hit", *["wrong_format"] * 3]
+    told = {"raw", "coord_format"}
+    assert [row.model_dump(exclude=told) for row in thousandths] == [row.model_dump(exclude=told) for row in fractions]
+    write_scored(tmp_path / "scored.jsonl", thousandths)
+    assert {row.coord_format for row in read_scored(tmp_path / "scored.jsonl")} == {"0-1000"}
+
+
+def test_rates_read_an_answer_in_its_own_format(tmp_path):
+    said = "<think>\nThe {} button.\n</think>\n<code>\nclick(x=250, y=450)\n</code>"
+    targets = [
+        Target(id=i, image=tmp_path, width=9, height=9, bbox=BOX, instruction=asked, platform="web", kind="icon")
+        for i, asked in (("a", "Click on Save"), ("b", "Click on Open"))
+    ]
+    answers = {target.id: said.format("Save") for target in targets}
+    thousandths, fractions = score(targets, answers, "0-1000"), score(targets, answers)
+    assert (format_rate(thousandths).k, naming_rate(thousandths, targets).k) == (2, 1)
+    assert (format_rate(fractions).k, naming_rate(fractions, targets).k) == (0, 0)
 
 
 def test_score_keeps_the_order_and_names_a_missing_answer(tmp_path):

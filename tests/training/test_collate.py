@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from forge_core.actions.prompts import answer_text
+from forge_core.actions.coordinates import COORD_FORMATS
+from forge_core.actions.prompts import answer_text, system_prompt
 from forge_core.data.schema import Example, Turn
 from forge_core.models.embedded import build_processor
 from forge_core.training.collate import IGNORED, Collator, messages, token_count
@@ -45,12 +46,20 @@ def runs(labels) -> list[str]:
     return found
 
 
+@pytest.mark.parametrize("coord_format", COORD_FORMATS)
 @pytest.mark.parametrize("stage", (1, 2))
 @pytest.mark.parametrize("name", TURNS)
-def test_supervised_is_each_answer_with_its_end(name, stage, images):
+def test_supervised_is_each_answer_with_its_end(name, stage, coord_format, images):
     turns = [turn.model_copy(update={"thought": turn.thought or "Hm."}) for turn in TURNS[name]]
-    batch = Collator(PROCESSOR, stage, images, 64)([example(turns)])
-    assert runs(batch["labels"][0].tolist()) == [f" {answer_text(turn, stage)}<end_of_utterance>" for turn in turns]
+    batch = Collator(PROCESSOR, stage, images, 64, coord_format)([example(turns)])
+    answers = [answer_text(turn, stage, coord_format) for turn in turns]
+    assert runs(batch["labels"][0].tolist()) == [f" {answer}<end_of_utterance>" for answer in answers]
+
+
+def test_a_row_asks_and_answers_in_one_format(images):
+    batch = Collator(PROCESSOR, 1, images, 64, "0-1000")([example(TURNS["one"])])
+    assert runs(batch["labels"][0].tolist()) == [" click(x=410, y=178)<end_of_utterance>"]
+    assert system_prompt(1, "web", "0-1000") in PROCESSOR.tokenizer.decode(batch["input_ids"][0])
 
 
 def test_batch_of_unequal_rows_is_padded_to_few_lengths_and_keeps_its_labels(images):
@@ -66,11 +75,12 @@ def test_batch_of_unequal_rows_is_padded_to_few_lengths_and_keeps_its_labels(ima
         assert (ids == PROCESSOR.image_token_id).sum() == 64
 
 
+@pytest.mark.parametrize("coord_format", COORD_FORMATS)
 @pytest.mark.parametrize("name", TURNS)
-def test_token_count_is_what_the_collator_makes(name, images):
+def test_token_count_is_what_the_collator_makes(name, coord_format, images):
     row = example(TURNS[name])
-    batch = Collator(PROCESSOR, 1, images, 1)([row])
-    assert token_count(PROCESSOR, row, 1) == batch["input_ids"].shape[1]
+    batch = Collator(PROCESSOR, 1, images, 1, coord_format)([row])
+    assert token_count(PROCESSOR, row, 1, coord_format) == batch["input_ids"].shape[1]
 
 
 def test_the_prompt_of_evaluation_is_the_start_of_the_training_row():

@@ -6,15 +6,18 @@ import shutil
 import pytest
 import torch
 from peft import PeftModel
+from raw_rows import preprocess_params
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from forge_core.data.preprocess import preprocess
 from forge_core.data.sandbox import write_raw
 from forge_core.data.schema import read_jsonl
+from forge_core.data.screenspot import Target
+from forge_core.evaluation.stages import evaluate
 from forge_core.models.embedded import BASE
 from forge_core.models.load import load_adapter, load_base, load_processor
-from forge_core.params import GroundingParams, ReasoningParams
+from forge_core.params import EvaluateParams, GroundingParams, ReasoningParams
 from forge_core.training.collate import Collator
 from forge_core.training.stage import complete, newest_complete, run_stage, trainable_model
 
@@ -27,18 +30,19 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     write_raw(folder / "raw", screens=8, seed=5)
     for stage in (1, 2):
-        preprocess(folder / "raw", folder, stage, NAMES, max_turns=4)
+        names = {"stage1_subsets": NAMES, "stage2_subsets": NAMES}
+        preprocess(preprocess_params(folder / "raw", folder, max_turns=4, **names), stage)
     return folder
 
 
 def params(data, output, model=GroundingParams, **changes):
     values = {
         "run": "test", "seed": 1, "base_model": "embedded", "base_revision": "main", "parent_adapter": "",
-        "data_dir": str(data), "output_dir": str(output), "image_size": 512, "load_in_4bit": True, "lora_rank": 8,
-        "lora_alpha": 16, "lora_dropout": 0.1, "learning_rate": 2e-3, "weight_decay": 0.0, "warmup_steps": 0.0,
-        "batch_size": 4, "gradient_accumulation": 1, "epochs": 1.0, "max_steps": 6, "max_length": 640,
-        "pad_to_multiple_of": 64, "logging_steps": 1, "save_steps": 3, "activation_checkpointing": False,
-        "num_workers": 0, "wandb": False,
+        "data_dir": str(data), "output_dir": str(output), "image_size": 512, "coord_format": "4-decimals",
+        "load_in_4bit": True, "lora_rank": 8, "lora_alpha": 16, "lora_dropout": 0.1, "learning_rate": 2e-3,
+        "weight_decay": 0.0, "warmup_steps": 0.0, "batch_size": 4, "gradient_accumulation": 1, "epochs": 1.0,
+        "max_steps": 6, "max_length": 640, "pad_to_multiple_of": 64, "logging_steps": 1, "save_steps": 3,
+        "activation_checkpointing": False, "num_workers": 0, "wandb": False,
     }  # fmt: skip
     return model(**{**values, **changes})
 
@@ -110,6 +114,50 @@ def test_stage_2_starts_as_stage_1_and_trains_all_of_it(grounded, data, tmp_path
 def test_stage_2_with_another_shape_is_refused(grounded, data, tmp_path):
     with pytest.raises(ValueError, match="lora_rank is 4, but the parent adapter .* has 8"):
         run_stage(params(data, tmp_path, ReasoningParams, parent_adapter=str(grounded.adapter), lora_rank=4))
+
+
+def test_stage_2_with_other_coordinates_is_refused(grounded, data, tmp_path):
+    second = params(data, tmp_path, ReasoningParams, parent_adapter=str(grounded.adapter), coord_format="0-1000")
+    with pytest.raises(ValueError, match="coord_format is 0-1000, but the parent adapter .* has 4-decimals"):
+        run_stage(second)
+
+
+def test_an_adapter_that_does_not_say_its_format_is_4_decimals(grounded, data, tmp_path):
+    parent = tmp_path / "parent"
+    shutil.copytree(grounded.adapter, parent)
+    record = json.loads((parent / "forge.json").read_text())
+    del record["identity"]["params"]["coord_format"]
+    (parent / "forge.json").write_text(json.dumps(record))
+    second = params(data, tmp_path, ReasoningParams, parent_adapter=str(parent))
+    trainable_model(second)
+    (parent / "forge.json").unlink()
+    trainable_model(second)
+    with pytest.raises(ValueError, match="has 4-decimals"):
+        trainable_model(second.model_copy(update={"coord_format": "2-decimals"}))
+
+
+@pytest.mark.parametrize(("coord_format", "outcome"), [("4-decimals", "wrong_format"), ("0-1000", "hit")])
+def test_the_adapter_remembers_its_format_and_evaluation_undoes_it(data, tmp_path, coord_format, outcome):
+    stage = run_stage(params(data, tmp_path / "out", coord_format=coord_format, max_steps=1))
+    assert f"Coordinates in prompts and answers: {coord_format}\n" in (stage.adapter / "README.md").read_text()
+    row = next(read_jsonl(data / "stage1.jsonl"))
+    target = Target(
+        id="a", image=data / row.image, width=row.width, height=row.height, bbox=(0.4, 0.1, 0.5, 0.2),
+        instruction="Save", platform=row.platform, kind="text",
+    )  # fmt: skip
+    asked = EvaluateParams(
+        run="test", seed=1, benchmark_dir="unused", base_model="embedded", base_revision="main", image_size=512,
+        grounding_adapter=str(stage.adapter), reasoning_adapter=str(stage.adapter), load_in_4bit=True, batch_size=1,
+        grounding_tokens=2, reasoning_tokens=2, limit=0,
+    )  # fmt: skip
+    evaluate(asked, [target], "stage 1", tmp_path)
+    answers = tmp_path / "answers_stage_1.jsonl"
+    header = answers.read_text().splitlines()[0]
+    answers.write_text(f'{header}\n{{"target_id": "a", "raw": "click(x=410, y=178)"}}\n')
+    (row,) = evaluate(asked, [target], "stage 1", tmp_path)  # continues the file: only the scoring is left
+    assert (row.raw, row.outcome, row.coord_format) == ("click(x=410, y=178)", outcome, coord_format)
+    (row,) = evaluate(asked, [target], "base", tmp_path)
+    assert row.coord_format == "4-decimals"
 
 
 def test_loss_at_labels_only_is_the_models_own_loss(data):
