@@ -1,7 +1,8 @@
-"""Unpack image archives as the AGUVIS sets publish them: zip, and tar.gz cut into `NAME.tar.gz.part_aa, _ab, ...`.
+"""Image archives as the AGUVIS sets publish them: zip, and tar.gz cut into `NAME.tar.gz.part_aa, _ab` (or `_00, _01`).
 
-Unpacking happens once: into a folder beside the destination that is renamed when it is complete, with a marker that
-remembers the archive. Archives are data from strangers, so only plain files and folders inside the destination pass.
+A zip is read in place (`data.images`). A tar.gz is unpacked once: into a folder beside the destination that is renamed
+when it is complete, with a marker that remembers the archive. Archives are data from strangers, so only plain files and
+folders inside the destination pass, and none that is out of proportion.
 """
 
 import gzip
@@ -19,6 +20,9 @@ from itertools import islice, product
 from pathlib import Path, PurePosixPath
 
 MARKER = ".unpacked.json"
+MAX_MEMBER = 256 << 20  # bytes of one file; a screenshot has a few MiB
+MAX_RATIO = 100  # unpacked to packed bytes; images hardly shrink
+SMALL = 16 << 20  # bytes for which the ratio does not matter
 
 
 class ArchiveError(ValueError):
@@ -46,6 +50,27 @@ def parts(archive: Path) -> list[Path]:
             if suffix != name:
                 raise ArchiveError(f"{archive}: part_{name} is missing")
     return found
+
+
+def check_zip(archive: Path) -> zipfile.ZipFile:
+    """Open a zip of which every member has been looked at. Raises ArchiveError, FileNotFoundError."""
+    try:
+        zipped = zipfile.ZipFile(archive)
+    except zipfile.BadZipFile as error:
+        raise ArchiveError(f"{archive}: broken or incomplete archive ({error})") from None
+    try:
+        if not any(member.file_size for member in zipped.infolist()):
+            raise ArchiveError(f"{archive}: the archive holds no file")
+        for member in zipped.infolist():
+            mode = stat.S_IFMT(member.external_attr >> 16)
+            plain = mode in (0, stat.S_IFREG, stat.S_IFDIR) and not member.flag_bits & 1
+            # orig_filename: ZipInfo cuts the name at a null byte and swaps separators
+            size, packed = member.file_size, member.compress_size
+            _check(archive, member.orig_filename, plain, size, size, packed)
+    except ArchiveError:
+        zipped.close()
+        raise
+    return zipped
 
 
 def unpack(archive: Path, destination: Path) -> Path:
@@ -94,23 +119,18 @@ def _extract(archive: Path, files: list[Path], folder: Path) -> None:
 
 
 def _extract_zip(archive: Path, folder: Path) -> None:
-    with zipfile.ZipFile(archive) as zipped:
-        members = zipped.infolist()
-        for member in members:
-            mode = stat.S_IFMT(member.external_attr >> 16)
-            # orig_filename: ZipInfo cuts the name at a null byte and swaps separators
-            _check(archive, member.orig_filename, plain=mode in (0, stat.S_IFREG, stat.S_IFDIR))
-        _check_space(archive, sum(member.file_size for member in members), folder)
+    with check_zip(archive) as zipped:
+        _check_space(archive, sum(member.file_size for member in zipped.infolist()), folder)
         zipped.extractall(folder)
 
 
 def _extract_tar(archive: Path, files: list[Path], folder: Path) -> None:
-    total = 0
+    total, packed = 0, sum(file.stat().st_size for file in files)
     with gzip.GzipFile(fileobj=io.BufferedReader(_Joined(files))) as stream:
         with tarfile.open(fileobj=stream, mode="r|") as tar:
             for member in tar:
-                _check(archive, member.name, plain=member.isfile() or member.isdir())
                 total += member.size
+                _check(archive, member.name, member.isfile() or member.isdir(), member.size, total, packed)
                 _check_space(archive, member.size, folder)
                 tar.extract(member, folder, filter="data")
         while stream.read(1 << 20):  # to the end, where gzip checks length and sum: a lost last part is noticed
@@ -119,12 +139,19 @@ def _extract_tar(archive: Path, files: list[Path], folder: Path) -> None:
         raise ArchiveError(f"{archive}: the archive holds no file")
 
 
-def _check(archive: Path, name: str, plain: bool) -> None:
-    path = PurePosixPath(name)
+def _check(archive: Path, name: str, plain: bool, size: int, total: int, packed: int) -> None:
+    """Refuse a member by name. `size` is its own, `total` and `packed` are the bytes whose ratio is looked at."""
+    path, problem = PurePosixPath(name), ""
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or name[1:2] == ":":
-        raise ArchiveError(f"{archive}: member {name!r} leads outside the destination; nothing was unpacked")
-    if not plain:
-        raise ArchiveError(f"{archive}: member {name!r} is a link or a special file; nothing was unpacked")
+        problem = "leads outside the destination"
+    elif not plain:
+        problem = "is a link or a special file, or encrypted"
+    elif size > MAX_MEMBER:
+        problem = f"has {size / 2**20:,.0f} MiB, more than any screenshot"
+    elif total > max(SMALL, MAX_RATIO * packed):
+        problem = f"swells to more than {MAX_RATIO} times its packed size"
+    if problem:
+        raise ArchiveError(f"{archive}: member {name!r} {problem}; the archive is not used")
 
 
 def _check_space(archive: Path, size: int, folder: Path) -> None:

@@ -10,6 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 Platform = Literal["web", "desktop", "mobile"]
 
 
+class RowError(ValueError):
+    """A row or turn that cannot be used: `reason` is the short name it is counted under, `value` what is wrong."""
+
+    def __init__(self, reason: str, value: object) -> None:
+        text = value if isinstance(value, str) else repr(value)
+        super().__init__(f"{reason}: {text}")
+        self.reason, self.value = reason, text
+
+
 class Turn(BaseModel):
     """One instruction and its answer. `actions` are canonical calls of the action space (`actions.unified.render`)."""
 
@@ -22,7 +31,10 @@ class Turn(BaseModel):
 
 
 class Example(BaseModel):
-    """One screenshot: `image` is a path relative to the JSONL's folder (posix) or absolute; width and height in px."""
+    """One screenshot; width and height in px. `image` is a path relative to the JSONL's folder (posix), or absolute.
+
+    A path such as `raw/stage1/guienv.zip::images/a.png` is a member of an archive: `data.images.open_image` reads both.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -49,14 +61,19 @@ def read_jsonl(path: Path) -> Iterator[Example]:
 
 def write_jsonl(path: Path, rows: Iterable[BaseModel]) -> int:
     """Write one JSON line per row and return how many; the file appears whole or not at all."""
+    return write_lines(path, (row.model_dump_json() for row in rows))
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> int:
+    """`write_jsonl` for rows that are JSON already."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     count = 0
     try:
         with partial.open("w", encoding="utf-8") as file:
-            for count, row in enumerate(rows, start=1):  # noqa: B007 - the count is the result
-                file.write(row.model_dump_json() + "\n")
+            for count, line in enumerate(lines, start=1):  # noqa: B007 - the count is the result
+                file.write(line + "\n")
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -7,7 +7,8 @@ import zipfile
 
 import pytest
 
-from forge_core.data.archives import ArchiveError, find, unpack
+from forge_core.data import archives
+from forge_core.data.archives import SMALL, ArchiveError, check_zip, find, unpack
 
 FILES = {"images/a.png": b"a" * 3000, "images/sub/b.png": bytes(range(256)) * 20}
 
@@ -67,8 +68,8 @@ def test_an_interrupted_unpacking_is_started_again(tmp_path):
     assert not (tmp_path / "out.partial").exists()
 
 
-def zip_link():
-    link = zipfile.ZipInfo("images/link")
+def zip_link(name="images/link"):
+    link = zipfile.ZipInfo(name)
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     return link
 
@@ -104,6 +105,74 @@ def test_a_hostile_tar_writes_nothing(tmp_path, member):
     with pytest.raises(ArchiveError, match="set.tar.gz: member .*evil"):
         unpack(archive, tmp_path / "deep" / "out")
     assert not contents(tmp_path / "deep")
+
+
+def encrypted(path):
+    """A zip whose member says that it is encrypted."""
+    data = bytearray(make_zip(path, {"evil": b"secret"}).read_bytes())
+    for signature in (b"PK\x03\x04", b"PK\x01\x02"):  # local header: flags at 6; central: at 8
+        data[data.index(signature) + (6 if signature == b"PK\x03\x04" else 8)] |= 1
+    path.write_bytes(data)
+    return path
+
+
+def deflated(path, size, name="evil"):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, bytes(size))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (encrypted, "is a link or a special file, or encrypted"),
+        (lambda path: deflated(path, SMALL + 1), "swells to more than 100 times its packed size"),
+        (lambda path: make_zip(path, {"a.png": b"a", "../evil": b"x"}), "leads outside the destination"),
+        (lambda path: make_zip(path, {"a.png": b"a", zip_link("evil"): b"/etc"}), "is a link or a special file"),
+    ],
+)
+def test_a_zip_is_refused_before_it_is_read_in_place(tmp_path, make, problem):
+    with pytest.raises(ArchiveError, match=f"set.zip: member '(../)?evil' {problem}.*; the archive is not used"):
+        check_zip(make(tmp_path / "set.zip"))
+
+
+def test_a_member_larger_than_any_screenshot_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "MAX_MEMBER", 1000)
+    with pytest.raises(ArchiveError, match="set.zip: member 'images/a.png' has .* more than any screenshot"):
+        check_zip(make_zip(tmp_path / "set.zip"))
+    with pytest.raises(ArchiveError, match="set.tar.gz: member 'images/a.png' has .* more than any screenshot"):
+        unpack(make_parts(tmp_path / "set.tar.gz"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tar_that_swells_is_refused_before_it_fills_the_disk(tmp_path):
+    archive = tmp_path / "set.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        for name in ("a", "b", "evil"):
+            member = tarfile.TarInfo(name)
+            member.size = SMALL // 2
+            tar.addfile(member, io.BytesIO(bytes(member.size)))
+    with pytest.raises(ArchiveError, match="set.tar.gz: member 'evil' swells to more than 100 times"):
+        unpack(archive, tmp_path / "out")
+    assert not contents(tmp_path / "out.partial") and not (tmp_path / "out").exists()
+
+
+def test_what_is_no_zip_and_an_empty_one_are_named(tmp_path):
+    (tmp_path / "a.zip").write_bytes(b"hello")
+    with pytest.raises(ArchiveError, match="a.zip: broken or incomplete archive"):
+        check_zip(tmp_path / "a.zip")
+    with pytest.raises(ArchiveError, match="b.zip: the archive holds no file"):
+        check_zip(make_zip(tmp_path / "b.zip", {"folder/": b""}))
+
+
+def test_parts_may_be_numbered(tmp_path):
+    archive = make_parts(tmp_path / "set.tar.gz")
+    for number, part in enumerate(sorted(tmp_path.glob("*.part_*"))):
+        part.rename(tmp_path / f"set.tar.gz.part_{number:02d}")
+    assert contents(unpack(archive, tmp_path / "out")) == FILES
+    (tmp_path / "set.tar.gz.part_01").unlink()
+    with pytest.raises(ArchiveError, match="set.tar.gz: part_01 is missing"):
+        unpack(archive, tmp_path / "again")
 
 
 def test_a_missing_part_is_named(tmp_path):

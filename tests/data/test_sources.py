@@ -1,16 +1,23 @@
-"""The table of data sets, and the download that reads it."""
+"""The tables of data sets."""
 
 import pytest
-from huggingface_hub import constants
 
-from forge_core.data.download import download
-from forge_core.data.sources import SUBSETS, subsets
+from forge_core.data.sources import BENCHMARKS, REPOSITORIES, SUBSETS, subsets
+from forge_core.paths import ROOT
 
 
 def test_every_name_is_there_once_a_stage():
     assert len({(subset.stage, subset.name) for subset in SUBSETS}) == len(SUBSETS)
-    assert len([subset for subset in SUBSETS if subset.on_hub]) == 8 + 21
+    assert len([subset for subset in SUBSETS if subset.on_hub]) == 8 + 22
     assert {subset.platform for subset in SUBSETS} == {"web", "desktop", "mobile"}
+
+
+def test_every_stage_and_benchmark_has_a_repository():
+    repositories = [name for stages in REPOSITORIES.values() for name in stages.values()]
+    repositories += [benchmark.repository for benchmark in BENCHMARKS.values()]
+    assert all(stages.keys() == {1, 2} for stages in REPOSITORIES.values())
+    assert len(set(repositories)) == len(repositories) == 2 * 2 + 3
+    assert all(name.count("/") == 1 for name in repositories)
 
 
 def test_levels_share_their_images():
@@ -38,14 +45,10 @@ def test_an_unknown_subset_is_named(stage, names, message):
         subsets(stage, names)
 
 
-def test_without_a_hub_there_is_one_clear_message(tmp_path, monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(
-        ConnectionError, match=r"xlangai/aguvis-stage1@main: could not fetch guienv.json, guienv.zip or"
-    ):
-        download(1, ["guienv"], tmp_path, "main")
-
-
-def test_the_sandbox_is_not_downloaded(tmp_path):
-    with pytest.raises(ValueError, match="sandbox_web is not on the hub"):
-        download(1, ["sandbox_web"], tmp_path, "main")
+def test_the_documentation_has_the_table():
+    text = (ROOT / "docs/data.md").read_text()
+    for subset in SUBSETS:
+        rows = f"{subset.rows:,}" if subset.rows else "?"
+        cells = (subset.stage, f"`{subset.name}`", subset.platform, f"`{subset.json}`", f"`{subset.archive}`")
+        line = " | ".join(map(str, (*cells, f"`{subset.image_root}`", rows, f"{subset.share:g}")))
+        assert (f"| {line} |" in text) == subset.on_hub
