@@ -1,7 +1,8 @@
-"""The `forge` command: `run` runs the course, `doctor` says what this machine can do, `actions` converts actions."""
+"""The `forge` command: `run` runs the course, `doctor` looks at this machine, `data` and `actions` do single jobs."""
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,70 @@ def doctor() -> None:
     from forge_core import doctor as checks
 
     raise typer.Exit(checks.run())
+
+
+data = typer.Typer(no_args_is_help=True, help="Get and prepare data, as notebooks 01 and 02 do.")
+app.add_typer(data, name="data")
+
+
+@data.command()
+def download(params: Annotated[Path, typer.Argument(help="a 01_explore_data.yaml")]) -> None:
+    """Get the raw data and the benchmark that PARAMS name. Run again, it goes on where it stopped."""
+    from forge_core.data.download import obtain
+
+    _say_errors(lambda: obtain(_load(params, "01_explore_data")))
+
+
+@data.command()
+def benchmark(
+    name: Annotated[str, typer.Argument(help="screenspot_v1, screenspot_v2 or screenspot_pro")],
+    folder: Annotated[Path, typer.Argument(help="where to put it")],
+    mirror: Annotated[str, typer.Option(help="a folder that stands in for the hub")] = "",
+) -> None:
+    """Get a ScreenSpot benchmark."""
+    from forge_core.data.download import download_benchmark
+
+    _say_errors(lambda: print(download_benchmark(name, folder, mirror=mirror)))
+
+
+@data.command()
+def preprocess(
+    params: Annotated[Path, typer.Argument(help="a 02_preprocess.yaml")],
+    stage: Annotated[list[int] | None, typer.Option(help="1 or 2; both without it")] = None,
+    engine: Annotated[str, typer.Option(help="local, or ray (extra `cluster`)")] = "local",
+    address: Annotated[str | None, typer.Option(help="of the Ray cluster; without it Ray is started here")] = None,
+) -> None:
+    """Turn the raw data that PARAMS name into clean rows. Run again, it goes on where it stopped."""
+    from forge_core.data import engines
+    from forge_core.data.preprocess import preprocess as run_stage
+
+    if engine not in ("local", "ray"):
+        raise typer.BadParameter(f"--engine is local or ray, not {engine!r}")
+
+    def run_stages() -> None:
+        checked = _load(params, "02_preprocess")
+        for each in stage or (1, 2):
+            run_stage(checked, each, engines.ray(address) if engine == "ray" else None)
+
+    _say_errors(run_stages)
+
+
+def _load(path: Path, notebook: str):
+    """The params of a notebook from a file of its name."""
+    from forge_core.params import load
+
+    if path.stem != notebook:
+        raise ValueError(f"{path}: expected a file {notebook}.yaml")
+    return load(path)
+
+
+def _say_errors(action: Callable[[], None]) -> None:
+    """Run it; what its user can mend is said in one line, and the exit status is 2."""
+    try:
+        action()
+    except (OSError, ValueError, ImportError) as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(2) from None
 
 
 actions = typer.Typer(no_args_is_help=True, help="Read, convert and rename actions of GUI agents.")

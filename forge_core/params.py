@@ -13,6 +13,8 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from forge_core.actions.coordinates import CoordFormat
+
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -41,16 +43,19 @@ class NotebookParams(BaseModel):
 class ExploreParams(NotebookParams):
     """01: where the raw AGUVIS archives come from, and a look at them."""
 
-    source: Literal["sandbox", "hub"]  # sandbox: drawn on this machine; hub: downloaded
+    source: Literal["sandbox", "aguvis", "smolagents"]  # sandbox: drawn here; the others: downloaded
+    mirror: str  # folder that stands in for the hub, <mirror>/<owner>/<name>/...; "" = the hub
     raw_dir: Text  # the raw archives, stage1/ and stage2/ below it
     data_dir: Text  # their images are unpacked below it
     stage1_subsets: list[Text]
     stage2_subsets: list[Text]
-    stage1_revision: Text  # commit of the stage-1 data set (hub only)
+    stage1_revision: Text  # commit of the stage-1 data set (not for the sandbox)
     stage2_revision: Text
     sandbox_screens: Positive  # screens drawn per platform and stage (sandbox only)
     benchmark_dir: Text  # ScreenSpot-v2 layout
     benchmark_screens: Positive  # screens drawn per platform (sandbox only)
+    base_model: Text  # for what a screenshot costs in tokens
+    image_size: Positive  # px, longest edge after resizing
 
 
 class PreprocessParams(NotebookParams):
@@ -60,11 +65,20 @@ class PreprocessParams(NotebookParams):
     data_dir: Text  # stage1.jsonl, stage2.jsonl and images/ are written here
     stage1_subsets: list[Text]
     stage2_subsets: list[Text]
-    max_turns: Positive  # instructions kept per stage-1 screenshot
-    max_rows: Count  # rows kept per stage; 0 = all
-    max_rejected_share: Share  # above this share of broken rows preprocessing stops
+    max_turns: Positive  # instructions in one stage-1 example; a screenshot with more gives several
+    max_rows: Count  # rows read of each subset; 0 = all
+    max_rejected_share: Share  # above this share of broken turns in a subset preprocessing stops
+    use_shares: bool  # take the share of each subset's rows that AGUVIS takes (data/sources.py)
+    drop_near_duplicates: bool  # same screenshot, same instruction but for case and punctuation
+    drop_off_screen: bool  # targets whose box leaves the screen
+    max_target_share: Share  # of the screen; targets with a larger box are dropped; 1 = none
+    min_target_px: Count  # targets with a shorter side in the resized image are dropped; 0 = none
+    max_platform_share: Share  # of all turns; a platform with more is thinned out; 1 = none
+    max_action_share: Share  # of all turns; a kind of action with more is thinned out; 1 = none
+    workers: Count  # processes; 0 = one for each core
+    usd_per_hour: Annotated[float, Field(ge=0)]  # price of the machine that will train; 0 = unknown
     base_model: Text  # for token counts
-    image_size: Positive  # px, longest edge, for token counts
+    image_size: Positive  # px, longest edge after resizing
 
 
 class TrainParams(NotebookParams):
@@ -76,6 +90,7 @@ class TrainParams(NotebookParams):
     data_dir: Text
     output_dir: Text  # checkpoints, and final/ when done
     image_size: Positive  # px, longest edge
+    coord_format: CoordFormat  # how prompts and answers write places; rows on disk stay fractions
     load_in_4bit: bool  # NF4 base weights (QLoRA); false = bf16 LoRA
     lora_rank: Positive
     lora_alpha: Positive

@@ -31,6 +31,7 @@ def test_stages_of_a_profile_fit_together(profile):
     assert explore.benchmark_dir == evaluate.benchmark_dir
     assert grounding.parent_adapter == ""
     assert reasoning.parent_adapter == evaluate.grounding_adapter == f"{grounding.output_dir}/final"
+    assert grounding.coord_format == reasoning.coord_format
     assert evaluate.reasoning_adapter == f"{reasoning.output_dir}/final"
     same = ("base_model", "base_revision", "image_size", "load_in_4bit")
     assert len({tuple(getattr(params, name) for name in same) for params in (grounding, reasoning, evaluate)}) == 1
@@ -48,6 +49,10 @@ def test_stages_of_a_profile_fit_together(profile):
         ({"wandb": "yes"}, "wandb: Input should be a valid boolean, got 'yes'"),
         ({"learning_rate": float("inf")}, "learning_rate: Input should be a finite number, got inf"),
         ({"image_size": 0}, "image_size: Input should be greater than 0, got 0"),
+        (
+            {"coord_format": "3-decimals"},
+            "coord_format: Input should be '4-decimals', '2-decimals' or '0-1000', got '3-decimals'",
+        ),
         ({"run": "../x"}, "run: String should match pattern"),
     ],
 )

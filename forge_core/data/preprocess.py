@@ -1,14 +1,18 @@
-"""Raw AGUVIS rows to `Example` rows: unpack images, convert actions, merge, drop duplicates, list what is broken.
+"""Raw AGUVIS rows to `Example` rows: convert actions, merge, drop duplicates, curate, and list what is broken.
 
-Reads raw_dir/stage{N}/<json> and archives; writes out_dir/stage{N}.jsonl, .rejected.jsonl, .manifest.json and images/.
+Reads raw_dir/stage{N}/; writes out_dir/stage{N}.jsonl, .rejected.jsonl and .manifest.json. Memory is flat however many
+rows there are, the output does not depend on the number of workers, and a killed run goes on where it was.
+
+    forge data preprocess params/embedded/02_preprocess.yaml
 """
 
 import hashlib
 import json
 import os
-from collections import Counter
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, closing
+from dataclasses import replace
 from pathlib import Path
 
 import PIL
@@ -16,12 +20,23 @@ from pydantic import BaseModel, ValidationError
 
 from forge_core import __version__
 from forge_core.actions.prompts import DECLARED
-from forge_core.actions.types import Action
-from forge_core.data import archives
-from forge_core.data.rows import RowError, image_name, image_size, read_turn, split
-from forge_core.data.schema import Example, Turn, write_jsonl
+from forge_core.data import archives, engines
+from forge_core.data.chunks import Chunk, chunks
+from forge_core.data.convert import Task, convert, look
+from forge_core.data.images import INSIDE, join
+from forge_core.data.schema import Example, write_jsonl, write_lines
 from forge_core.data.sources import Subset, subsets
+from forge_core.data.work import ACTION, CURATION, PLATFORM, Work
+from forge_core.params import PreprocessParams
+from forge_core.paths import resolve
 from forge_core.results import digest
+
+IMAGES = 64  # looked at in one task
+# Parameters of PreprocessParams that change the output; a threshold only decides whether there is one.
+DECIDING = (
+    *("seed", "max_turns", "max_rows", "use_shares", "drop_near_duplicates", "drop_off_screen", "max_target_share"),
+    *("min_target_px", "max_platform_share", "max_action_share", "image_size"),
+)
 
 
 class Rejected(BaseModel):
@@ -36,36 +51,43 @@ class Rejected(BaseModel):
 
 
 class SubsetReport(BaseModel):
-    """Counts of one subset. turns + duplicates + the rejected ones are all that was read."""
+    """Counts of one subset: turns + duplicates + those in `rejected` and `dropped` (by reason) are all that was read.
+
+    `left_out` rows of `rows` were not read: they are not in the share that AGUVIS takes.
+    """
 
     rows: int = 0
+    left_out: int = 0
     examples: int = 0
     turns: int = 0
     duplicates: int = 0
     rejected: dict[str, int] = {}
+    dropped: dict[str, int] = {}
     functions: dict[str, int] = {}
 
     @property
     def rejected_share(self) -> float:
         """Rejected of everything read, in [0, 1]."""
         lost = sum(self.rejected.values())
-        return lost / max(1, self.turns + self.duplicates + lost)
+        return lost / max(1, self.turns + self.duplicates + sum(self.dropped.values()) + lost)
 
     def line(self) -> str:
         """The counts in words."""
-        reasons = "".join(f", {reason} {count}" for reason, count in self.rejected.items())
-        return (
-            f"{self.rows} rows -> {self.examples} examples, {self.turns} turns; {self.duplicates} duplicates,"
-            f" {sum(self.rejected.values())} rejected{reasons}"
-        )
+        parts = [f"{self.rows:,} rows -> {self.examples:,} examples, {self.turns:,} turns"]
+        parts += [f"{self.left_out:,} rows left out"] * (self.left_out > 0)
+        parts += [f"{self.duplicates:,} duplicates", f"{sum(self.rejected.values()):,} rejected"]
+        parts += [f"{reason} {count:,}" for reason, count in (*self.rejected.items(), *self.dropped.items())]
+        return "; ".join(parts)
 
 
 class Report(BaseModel):
-    """What `preprocess` did; the manifest beside the output is this, as JSON."""
+    """What `preprocess` did; the manifest beside the output is this, as JSON. `source` is the download's note."""
 
     stage: int
     subsets: dict[str, SubsetReport]
     examples: int
+    params: dict
+    source: dict | None
     inputs_sha256: str
     output: str
     output_sha256: str
@@ -82,187 +104,180 @@ class Report(BaseModel):
 
 
 def preprocess(
-    raw_dir: Path,
-    out_dir: Path,
-    stage: int,
-    subset_names: list[str],
-    max_turns: int,
-    max_rejected_share: float = 0.05,
-    max_rows: int = 0,
+    params: PreprocessParams, stage: int, engine: AbstractContextManager[engines.Map] | None = None
 ) -> Report:
-    """Convert the named subsets of a stage; `max_rows` rows of each (0: all), at most `max_turns` turns an example.
+    """Convert a stage's subsets as `params` say, on `engine` (default: `params.workers` processes here).
 
-    An output made from the same inputs is kept. Raises FileNotFoundError where an input is missing, and ValueError
-    where more than `max_rejected_share` of a subset's turns are rejected: out_dir/stage{N}.rejected.jsonl lists them.
+    An output made from the same inputs is kept. Raises FileNotFoundError or ValueError (ArchiveError) where an input is
+    missing or broken as a whole, and ValueError where more than `max_rejected_share` of a subset's turns are rejected:
+    out_dir/stage{N}.rejected.jsonl lists them, and a run with another threshold goes on from there.
     """
-    if max_turns < 1 or max_rows < 0:
-        raise ValueError(f"max_turns must be at least 1 and max_rows at least 0, not {max_turns} and {max_rows}")
-    raw, out = Path(raw_dir) / f"stage{stage}", Path(out_dir)
-    chosen = subsets(stage, subset_names)
-    roots = {subset.name: image_root(subset, raw, out) for subset in chosen}
+    raw, out = resolve(params.raw_dir) / f"stage{stage}", resolve(params.data_dir)
+    chosen = subsets(stage, params.stage1_subsets if stage == 1 else params.stage2_subsets)
+    deciding = {name: getattr(params, name) for name in DECIDING}
+    inputs = _inputs_hash(raw, chosen, [stage, [subset.name for subset in chosen], deciding])
+    for subset in chosen:
+        image_root(subset, raw, out)  # an archive that can't be used is found before hours of work
     output, manifest = out / f"stage{stage}.jsonl", out / f"stage{stage}.manifest.json"
-    options = (stage, [subset.name for subset in chosen], max_turns, max_rejected_share, max_rows)
-    inputs = _inputs_hash(raw, chosen, options)
     finished = _finished(manifest, output, inputs)
-    if finished:
-        print(f"stage {stage}: {output} is up to date, {finished.examples} examples")
+    if finished and all(counts.rejected_share <= params.max_rejected_share for counts in finished.subsets.values()):
+        print(f"stage {stage}: {output} is up to date, {finished.examples:,} examples", flush=True)
         return finished
     for stale in (manifest, output):  # a run that fails must not leave an older output that looks like its own
         stale.unlink(missing_ok=True)
-    reports, rejected = {}, []
-    rows = _examples(chosen, raw, out, roots, (max_turns, max_rows, max_rejected_share), reports, rejected)
-    try:
-        count = write_jsonl(output, rows)
-    finally:
-        write_jsonl(out / f"stage{stage}.rejected.jsonl", rejected)
-    report = Report(
-        stage=stage, subsets=reports, examples=count, inputs_sha256=inputs, output=output.name,
-        output_sha256=_sha256(output), versions=_versions(),
-    )  # fmt: skip
-    write_jsonl(manifest, [report])
+    out.mkdir(parents=True, exist_ok=True)
+    with closing(Work(out / f"stage{stage}.work.sqlite", f"{inputs} {raw}")) as work:
+        try:
+            with engine or engines.local(params.workers) as each:
+                for subset in chosen:
+                    _read_subset(work, subset, raw, out, params, each)
+        finally:
+            write_lines(out / f"stage{stage}.rejected.jsonl", _rejected(work))
+        curate(work, params)
+        reports = {subset.name: SubsetReport() for subset in chosen}
+        count = write_lines(output, _examples(work, chosen, params.max_turns, reports, out))
+        report = Report(
+            stage=stage, subsets=reports, examples=count, params=deciding, source=_source(raw), inputs_sha256=inputs,
+            output=output.name, output_sha256=digest(output), versions=_versions(),
+        )  # fmt: skip
+        write_jsonl(manifest, [report])
+        work.remove()
     return report
 
 
+def _read_subset(work: Work, subset: Subset, raw: Path, out: Path, params: PreprocessParams, each: engines.Map) -> None:
+    """Take a subset's rows and the sizes of its images into the work file, from where an earlier run stopped."""
+    files = raw_files(raw, subset)
+    root, images = image_root(subset, raw, out)
+    parquet = files[0].suffix == ".parquet"
+    number = work.subset(subset.name, subset.platform, root)
+    if not work.one("SELECT whole FROM subset WHERE id = ?", number):
+        share, done = subset.share if params.use_shares else 1.0, work.rows_done(number)
+        tasks = (
+            Task(chunk, subset.stage, subset.name, share, params.seed, images if parquet else None)
+            for chunk in limited_chunks(files, params.max_rows)
+            if chunk.first >= done
+        )
+        progress = _Progress(f"stage {subset.stage} {subset.name}", "rows", done)
+        for result in each(convert, tasks):
+            work.add(number, result)
+            progress.add(result.rows)
+        unseen = work.list_images(number)
+        progress = _Progress(f"stage {subset.stage} {subset.name}", "images", 0, unseen)
+        for seen in each(look, work.unseen(number, IMAGES)):
+            work.add_seen(*seen)
+            progress.add(len(seen[1]))
+        work.finish(number)
+    _check_share(work, number, subset, raw, params.max_rejected_share)
+
+
+def raw_files(raw: Path, subset: Subset) -> list[Path]:
+    """The files with a subset's rows: its JSON, or the parquet files of smolagents' copy."""
+    if (raw / subset.json).is_file():
+        return [raw / subset.json]
+    files = sorted((raw / subset.name).glob("*.parquet"))
+    if not files:
+        raise FileNotFoundError(f"{raw / subset.json} is missing; notebook 01 or `forge data download` gets it")
+    return files
+
+
+def image_root(subset: Subset, raw: Path, out: Path) -> tuple[str, Path]:
+    """(where image names start from, the folder for images that are not read in place).
+
+    A zip is read where it lies (`archive.zip::folder`); a tar.gz is unpacked, once, and parquet's images are written,
+    to out/images/stage{N}/<archive>.
+    """
+    images = out / "images" / raw.name / subset.archive
+    if raw_files(raw, subset)[0].suffix == ".parquet":
+        images = images.with_name(subset.name)
+        images.mkdir(parents=True, exist_ok=True)
+        return str(images), images
+    archive = archives.find(raw, subset.archive)
+    if archive.suffix != ".zip":
+        return str(archives.unpack(archive, images) / subset.image_root), images
+    with archives.check_zip(archive) as zipped:
+        names = zipped.namelist()
+    if not any(name.startswith(subset.image_root) for name in names):
+        tops = ", ".join(sorted({name.split("/")[0] for name in names})[:5])
+        raise archives.ArchiveError(f"{archive}: it has no folder {subset.image_root!r}, but {tops}")
+    return f"{archive}{INSIDE}{subset.image_root}", images
+
+
+def curate(work: Work, params: PreprocessParams) -> None:
+    """Mark the turns that the params' switches drop. Boxes are judged only where the raw rows give them."""
+    values = {name: getattr(params, name) for name, *_ in CURATION} | {"image_size": params.image_size}
+    neutral = {"max_target_share": 1.0}
+    work.curate({name: value for name, value in values.items() if value and value != neutral.get(name)})
+    if params.max_platform_share < 1:
+        work.balance(PLATFORM, params.max_platform_share, "balance by platform")
+    if params.max_action_share < 1:
+        work.balance(ACTION, params.max_action_share, "balance by action")
+
+
+def limited_chunks(files: list[Path], max_rows: int) -> Iterator[Chunk]:
+    """The chunks of a subset's files, their rows numbered through, up to `max_rows` rows (0: all)."""
+    first = 0
+    for file in files:
+        for chunk in chunks(file):
+            count = min(chunk.count, max_rows - first) if max_rows else chunk.count
+            if not count:
+                return
+            yield replace(chunk, first=first, count=count)
+            first += count
+
+
+def _check_share(work: Work, number: int, subset: Subset, raw: Path, limit: float) -> None:
+    counts = SubsetReport(**work.counts(number))
+    print(f"stage {subset.stage} {subset.name}: {counts.line()}{_undeclared(counts, subset)}", flush=True)
+    if counts.rejected_share > limit:
+        first = next(row for row in _rejected(work) if f'"subset":"{subset.name}"' in row)
+        raise ValueError(
+            f"{raw_files(raw, subset)[0]}: {counts.rejected_share:.1%} of the turns are rejected, more than "
+            f"max_rejected_share {limit:.1%} ({counts.line()}); the first: {first}; all are in "
+            f"{work.path.parent / f'stage{subset.stage}.rejected.jsonl'}"
+        )
+
+
+def _undeclared(counts: SubsetReport, subset: Subset) -> str:
+    """A remark on functions that the data emits and the system prompt does not declare."""
+    declared = DECLARED[subset.stage, subset.platform]
+    others = [name for name in counts.functions if name not in declared]
+    return f" (not in the system prompt: {', '.join(others)})" if others else ""
+
+
+def _rejected(work: Work) -> Iterator[str]:
+    for subset, row, turn, file, reason, value in work.rejected():
+        yield Rejected(subset=subset, row=row, turn=turn, file=file, reason=reason, value=value).model_dump_json()
+
+
 def _examples(
-    chosen: list[Subset], raw: Path, out: Path, roots: dict[str, Path], limits: tuple[int, int, float],
-    reports: dict[str, SubsetReport], rejected: list[Rejected],
-) -> Iterator[Example]:  # fmt: skip
-    """All examples, one subset after the other; fills `reports` and `rejected`, stops at a subset above the share."""
-    max_turns, max_rows, max_rejected_share = limits
+    work: Work, chosen: list[Subset], max_turns: int, reports: dict[str, SubsetReport], out: Path
+) -> Iterator[str]:
+    """The examples as JSON, in the order of the raw rows; a screenshot with more turns is cut into several examples."""
     for subset in chosen:
-        rows = read_rows(raw / subset.json)
-        work = _Work(subset, roots[subset.name], out, SubsetReport(rows=min(len(rows), max_rows or len(rows))))
-        for index, row in enumerate(rows[: work.report.rows]):
-            work.add(index, row)
-        reports[subset.name] = work.report
-        rejected += work.rejected
-        if work.report.rejected_share > max_rejected_share:
-            print(f"stage {subset.stage} {subset.name}: {work.report.line()}", flush=True)
-            raise ValueError(
-                f"{raw / subset.json}: {work.report.rejected_share:.1%} of the turns are rejected, more than the"
-                f" {max_rejected_share:.1%} allowed ({work.report.line()}); first: {work.rejected[0].model_dump_json()}"
-            )
-        yield from work.examples(max_turns)
-        print(f"stage {subset.stage} {subset.name}: {work.report.line()}{work.undeclared()}", flush=True)
+        number, count = work.one("SELECT id FROM subset WHERE name = ?", subset.name), 0
+        root = os.path.relpath(work.one("SELECT root FROM subset WHERE id = ?", number), out)
+        for row, image, width, height, turns in work.screens(number, subset.stage):
+            for cut, start in enumerate(range(0, len(turns), max_turns)):
+                head = Example.model_construct(
+                    id=f"{subset.name}-{row:06d}" + (f"-{cut}" if cut else ""), source=subset.name,
+                    platform=subset.platform, image=join(root, image), width=width, height=height, turns=[],
+                ).model_dump_json()  # fmt: skip
+                yield head.removesuffix("]}") + ",".join(turns[start : start + max_turns]) + "]}"
+                count += 1
+        reports[subset.name] = SubsetReport(**work.counts(number), examples=count)
 
 
-@dataclass
-class _Screen:
-    """One screenshot and the turns collected on it: file, path for the JSONL, width and height (px), first row."""
-
-    file: str
-    path: str
-    size: tuple[int, int]
-    row: int
-    turns: list[Turn] = field(default_factory=list)
-
-
-@dataclass
-class _Work:
-    """One subset on its way from raw rows to examples."""
-
-    subset: Subset
-    root: Path
-    out: Path
-    report: SubsetReport
-    rejected: list[Rejected] = field(default_factory=list)
-    screens: dict[object, _Screen] = field(default_factory=dict)
-    seen: set[tuple[str, str, str]] = field(default_factory=set)
-
-    def add(self, index: int, row: object) -> None:
-        """Take one raw row in: its good turns are collected, the others are listed."""
-        try:
-            name, exchanges = split(row)
-        except RowError as error:
-            self._reject(index, None, image_name(row), error)
-            return
-        screen = self._screen(index, name)
-        for number, exchange in enumerate(exchanges):
-            try:
-                if isinstance(screen, RowError):
-                    raise screen
-                turn, actions = read_turn(exchange, self.subset.stage)
-            except RowError as error:
-                self._reject(index, number, name, error)
-            else:
-                self._keep(screen, turn, actions)
-
-    def examples(self, max_turns: int) -> Iterator[Example]:
-        """The examples, in the order of the raw rows; a screenshot with more turns is cut into several examples."""
-        for screen in self.screens.values():
-            for cut, start in enumerate(range(0, len(screen.turns), max_turns)):
-                self.report.examples += 1
-                yield Example(
-                    id=f"{self.subset.name}-{screen.row:06d}" + (f"-{cut}" if cut else ""),
-                    source=self.subset.name, platform=self.subset.platform, image=screen.path,
-                    width=screen.size[0], height=screen.size[1], turns=screen.turns[start : start + max_turns],
-                )  # fmt: skip
-
-    def undeclared(self) -> str:
-        """A remark on functions that the data emits and the system prompt does not declare."""
-        declared = DECLARED[self.subset.stage, self.subset.platform]
-        others = [name for name in self.report.functions if name not in declared]
-        return f" (not in the system prompt: {', '.join(others)})" if others else ""
-
-    def _screen(self, index: int, name: str) -> _Screen | RowError:
-        """The screen a row belongs to: stage 1 keeps all rows of one image together, stage 2 rows stay apart."""
-        key = name if self.subset.stage == 1 else index
-        if key not in self.screens:
-            try:
-                size = image_size(self.root, name)
-            except RowError as error:
-                return error
-            path = Path(os.path.relpath(self.root / name, self.out)).as_posix()
-            self.screens[key] = _Screen(name, path, size, index)
-        return self.screens[key]
-
-    def _keep(self, screen: _Screen, turn: Turn, actions: list[Action]) -> None:
-        key = (screen.file, turn.instruction, turn.history)
-        if key in self.seen:
-            self.report.duplicates += 1
-            return
-        self.seen.add(key)
-        screen.turns.append(turn)
-        self.report.turns += 1
-        _count(self.report.functions, *(action.name for action in actions))
-
-    def _reject(self, row: int, turn: int | None, file: str, error: RowError) -> None:
-        _count(self.report.rejected, error.reason)
-        self.rejected.append(
-            Rejected(
-                subset=self.subset.name, row=row, turn=turn, file=_utf8(file), reason=error.reason,
-                value=_utf8(error.value[:500]),
-            )
-        )  # fmt: skip
-
-
-def _count(counts: dict[str, int], *names: str) -> None:
-    for name, count in Counter(names).items():
-        counts[name] = counts.get(name, 0) + count
-
-
-def image_root(subset: Subset, raw: Path, out: Path) -> Path:
-    """Unpack the subset's images to out/images/stage{N}/<archive> and return the folder its image names start from."""
-    unpacked = archives.unpack(archives.find(raw, subset.archive), out / "images" / raw.name / subset.archive)
-    return unpacked / subset.image_root
-
-
-def read_rows(path: Path) -> list:
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not a JSON list of rows ({error})") from None
-    if not isinstance(rows, list):
-        raise ValueError(f"{path}: expected a JSON list of rows, found {type(rows).__name__}")
-    return rows
-
-
-def _inputs_hash(raw: Path, chosen: list[Subset], options: tuple) -> str:
-    """Hash of all that decides the output: options, versions, the JSON files, and the archives by name and size."""
-    parts = [part for subset in chosen for part in archives.parts(archives.find(raw, subset.archive))]
-    sizes = sorted({(part.name, part.stat().st_size) for part in parts})
-    content = [_sha256(raw / subset.json) for subset in chosen]
-    return hashlib.sha256(json.dumps([options, _versions(), content, sizes]).encode()).hexdigest()
+def _inputs_hash(raw: Path, chosen: list[Subset], options: list) -> str:
+    """Hash of all that decides the output: options, versions, the JSON files, and larger files by name and size."""
+    content, sizes = [], set()
+    for subset in chosen:
+        files = raw_files(raw, subset)
+        if files[0].suffix == ".json":
+            content.append(digest(files[0]))
+            files = archives.parts(archives.find(raw, subset.archive))
+        sizes |= {(file.name, file.stat().st_size) for file in files}
+    return hashlib.sha256(json.dumps([options, _versions(), content, sorted(sizes)]).encode()).hexdigest()
 
 
 def _finished(manifest: Path, output: Path, inputs: str) -> Report | None:
@@ -271,19 +286,31 @@ def _finished(manifest: Path, output: Path, inputs: str) -> Report | None:
         report = Report.model_validate_json(manifest.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValidationError):
         return None
-    unchanged = report.inputs_sha256 == inputs and output.exists() and _sha256(output) == report.output_sha256
+    unchanged = report.inputs_sha256 == inputs and output.exists() and digest(output) == report.output_sha256
     return report if unchanged else None
+
+
+def _source(raw: Path) -> dict | None:
+    """Where the raw data came from, as the download noted it."""
+    note = raw / "source.json"
+    return json.loads(note.read_text()) | {"files": None} if note.is_file() else None
 
 
 def _versions() -> dict[str, str]:
     return {"forge": __version__, "pillow": PIL.__version__}
 
 
-def _sha256(path: Path) -> str:
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing; download the subset, or draw the sandbox's")
-    return digest(path)
+class _Progress:
+    """Print 'guienv: 12,800 of 70,394 images, 3,200 a second' at most every 5 seconds."""
 
+    def __init__(self, name: str, what: str, done: int, total: int | None = None) -> None:
+        self.name, self.what, self.done, self.first, self.total = name, what, done, done, total
+        self.start = self.last = time.monotonic()
 
-def _utf8(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    def add(self, count: int) -> None:
+        self.done += count
+        if time.monotonic() - self.last >= 5:
+            self.last = time.monotonic()
+            speed = (self.done - self.first) / (self.last - self.start)
+            of = f" of {self.total:,}" if self.total else ""
+            print(f"{self.name}: {self.done:,}{of} {self.what}, {speed:,.0f} a second", flush=True)

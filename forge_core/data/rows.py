@@ -2,39 +2,35 @@
 
 Stage 1: human "<image>\\nClick on 'Save'", gpt "pyautogui.click(x=0.41, y=0.178)", any number of such pairs.
 Stage 2: human with "Instruction: ..." and "Previous actions: ...", gpt (recipient "all") "Thought: ...\\nAction: ...",
-gpt (recipient "os") with the calls. A system message is left out: the project writes its own.
+gpt (recipient "os") with the calls. A system message is left out: the project writes its own. Where a row names several
+images, the last is the current screenshot. `boxes`, our own addition, may give the target of each human message as
+[left, top, right, bottom], normalised, or null.
+
+`from_smolagents` gives the rows of smolagents' parquet copies this form; their calls are in smol2operator's notation.
 """
 
 import re
-import warnings
-from pathlib import Path
 
-from PIL import Image
 from pydantic import ValidationError
 
 from forge_core.actions.calls import ActionParseError
 from forge_core.actions.dialects import parse
 from forge_core.actions.types import Action
 from forge_core.actions.unified import render
-from forge_core.data.schema import Turn
+from forge_core.data.schema import RowError, Turn
 
 Exchange = tuple[str, list[dict]]  # a human text and the gpt messages that answer it
+Box = tuple[float, float, float, float]  # left, top, right, bottom, normalised; may reach beyond [0, 1]
 
 # Tokens with a meaning to the model or to our answer format; in data they would be instructions to it.
 _SPECIAL = re.compile(
     r"<\|[^<>|\s]{1,40}\|>|</?(?:image|think|code|s|unk|pad|bos|eos)>|<row_\d+_col_\d+>"
     r"|<(?:end_of_utterance|fake_token_around_image|global-img)>"
 )
+_CODE = re.compile(r"</?code>")
+_ROUND = {"up": "down", "down": "up"}
 _LABEL = re.compile(r"^(?:Observation|Thought|Action):[ \t]*", re.MULTILINE)
 _REQUEST = re.compile(r"^Instruction:(.*?)(?:^Previous actions:(.*))?\Z", re.DOTALL | re.MULTILINE)
-
-
-class RowError(Exception):
-    """A row or turn that cannot be used: `reason` is the short name it is counted under, `value` what is wrong."""
-
-    def __init__(self, reason: str, value: object) -> None:
-        super().__init__(reason, value)
-        self.reason, self.value = reason, value if isinstance(value, str) else repr(value)
 
 
 def image_name(row: object) -> str:
@@ -46,9 +42,11 @@ def split(row: object) -> tuple[str, list[Exchange]]:
     """(image, exchanges) of a raw row; an exchange is a human text with the gpt messages that follow it."""
     messages = row.get("conversations") if isinstance(row, dict) else None
     image = row.get("image") if isinstance(row, dict) else None
-    image = image[0] if isinstance(image, list) and len(image) == 1 else image
+    image = image[-1] if isinstance(image, list) and image else image
     if not isinstance(image, str) or not image:
-        raise RowError("not one image", repr(image))
+        raise RowError("no image", repr(image))
+    if not _is_utf8(image):
+        raise RowError("text is not valid UTF-8", ascii(image))
     if not isinstance(messages, list) or not messages:
         raise RowError("malformed conversation", messages)
     exchanges: list[Exchange] = []
@@ -67,8 +65,44 @@ def split(row: object) -> tuple[str, list[Exchange]]:
     return image, exchanges
 
 
-def read_turn(exchange: Exchange, stage: int) -> tuple[Turn, list[Action]]:
-    """A turn and its actions. Stage 1: one answer, bare calls. Stage 2: a thought to `all`, then calls to `os`."""
+def read_boxes(row: dict, count: int) -> list[Box | None]:
+    """The target of each of the row's `count` exchanges; None where the row does not say."""
+    boxes = row.get("boxes") or [None] * count
+    if not isinstance(boxes, list) or len(boxes) != count or not all(map(_is_box, boxes)):
+        raise RowError("malformed boxes", boxes)
+    return [box and tuple(map(float, box)) for box in boxes]
+
+
+def _is_box(box: object) -> bool:
+    if not (isinstance(box, list) and len(box) == 4 and all(isinstance(side, (int, float)) for side in box)):
+        return box is None
+    left, top, right, bottom = box
+    return left < right and top < bottom
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether there is no lone surrogate in it."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def from_smolagents(row: dict, image: str) -> dict:
+    """A row of smolagents' parquet in AGUVIS' form; `image` is the name under which its screenshot is written."""
+    conversations = []
+    for text in row.get("texts") or []:
+        thought, _, code = (text.get("assistant") or "").rpartition("</think>")
+        thought, code = thought.replace("<think>", ""), _CODE.sub("", code).strip()
+        conversations.append({"from": "human", "value": text.get("user")})
+        conversations += [{"from": "gpt", "recipient": "all", "value": thought}] if thought else []
+        conversations.append({"from": "gpt", "recipient": "os", "value": code})
+    return {"image": image, "conversations": conversations}
+
+
+def read_turn(exchange: Exchange, stage: int, dialect: str = "aguvis") -> tuple[Turn, list[Action]]:
+    """A turn and its actions. Stage 1: one answer, bare calls. Stage 2: a thought to `all`, then calls to `os`.
+
+    Raises RowError. `dialect` "smolagents" is the unified one with vertical scrolls turned round, as smol2operator did
+    (its README: page=-0.1, which is down, became 'up'); they are turned back.
+    """
     request, answers = exchange
     if not answers or (stage == 1 and len(answers) > 1) or answers[-1].get("recipient", "os") != "os":
         raise RowError("malformed conversation", [answer["value"] for answer in answers] or f"no answer to {request!r}")
@@ -78,7 +112,7 @@ def read_turn(exchange: Exchange, stage: int) -> tuple[Turn, list[Action]]:
         raise RowError("empty instruction", request)
     if stage == 2 and not thought:
         raise RowError("no thought", answers[-1]["value"])
-    calls, actions = _actions(answers[-1]["value"])
+    calls, actions = _actions(answers[-1]["value"], dialect)
     try:
         return Turn(instruction=instruction, history=history, thought=thought or None, actions=calls), actions
     except ValidationError as error:  # half a surrogate pair in a text
@@ -101,34 +135,19 @@ def _request(text: str) -> tuple[str, str]:
     return match[1].strip(), "" if history == "None" else history
 
 
-def _actions(code: str) -> tuple[list[str], list[Action]]:
+def _actions(code: str, dialect: str) -> tuple[list[str], list[Action]]:
     try:
-        actions = parse(code, "aguvis")
+        actions = parse(code, "unified" if dialect == "smolagents" else dialect)
     except ActionParseError as error:
         raise RowError("bad action", f"{code!r}: {error}") from None
+    if dialect == "smolagents":
+        actions = [_turned(action) for action in actions]
     calls = [render([action]) for action in actions]
     if any(_SPECIAL.search(call) for call in calls):
         raise RowError("special token in an action", code)
     return calls, actions
 
 
-def image_size(root: Path, name: str) -> tuple[int, int]:
-    """(width, height) in px of an image that lies under `root` and can be decoded."""
-    try:
-        path = (root / name).resolve()
-        if not path.is_relative_to(root.resolve()):
-            raise RowError("image outside the archive", name)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                size = image.size
-                if image.format == "JPEG":
-                    image.draft("RGB", (1, 1))  # an eighth of the size: fast, and reads the file to its end
-                    image.load()
-                else:
-                    image.verify()
-    except FileNotFoundError:
-        raise RowError("missing image", name) from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise RowError("unreadable image", f"{name}: {error}") from None
-    return size
+def _turned(action: Action) -> Action:
+    direction = action.arguments.get("direction")
+    return Action(action.name, action.arguments | {"direction": _ROUND[direction]}) if direction in _ROUND else action

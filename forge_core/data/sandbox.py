@@ -2,7 +2,8 @@
 
 `write_raw` writes AGUVIS' form: per subset a `conversations` JSON and an image archive (zip, or `tar.gz.part_*`).
 `write_benchmark` writes ScreenSpot-v2's: `screenspot_{platform}_v2.json` beside `screenspotv2_image/`, boxes px xywh.
-Train and test screens never share a layout (`screens.make_screen`). The same seed gives the same bytes.
+Train and test screens never share a layout (`screens.make_screen`). The same seed gives the same bytes. Raw rows give
+the box of each target (`boxes`, which the real sets lack), and one row in a hundred has a flaw of the real sets.
 """
 
 import gzip
@@ -12,6 +13,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from random import Random
 
@@ -26,6 +28,7 @@ TURNS = 8  # at most, per stage-1 screenshot
 TARGETS = 3  # per benchmark screenshot
 PART_BYTES = 8 << 20  # of a split tar archive
 MARK = "sandbox.json"  # written last: what was drawn
+CUT = "cut_off.png"  # a screenshot of which only the first half is there
 SOURCES = {"web": ("shop", "forum", "tool"), "desktop": ("windows", "macos"), "mobile": ("ios", "android")}
 TYPED = ("hello", "world", "Home", "Music", "12345", "it's me", "a (b) c")
 TEXT_FORMS = (
@@ -66,21 +69,22 @@ def _call(name: str, element: Element) -> str:
 
 def stage1_row(screen: Screen, image: str, rng: Random) -> dict:
     """Several instruction -> action turns on one screenshot, mostly clicks."""
-    conversations = []
+    conversations, boxes = [], []
     for element in rng.sample(screen.elements, min(TURNS, len(screen.elements))):
         asked, name, lot = instruction(element, rng), "click", rng.random()
         if lot < 0.06:
             name = "rightClick" if lot < 0.03 else "doubleClick"
             asked = f"{'Right' if lot < 0.03 else 'Double'}-click on {element.label}"
         conversations += [_human(asked), _code(_call(name, element))]
+        boxes.append(_box(element))
     conversations[0]["value"] = "<image>\n" + conversations[0]["value"]
-    return {"image": image, "conversations": conversations}
+    return {"image": image, "conversations": conversations, "boxes": boxes}
 
 
 def stage2_row(screen: Screen, image: str, rng: Random) -> dict:
     """One step of a task: instruction and history, then a reasoning turn, then an action turn."""
     element = rng.choice(screen.elements)
-    asked, code = instruction(element, rng), _call("click", element)
+    asked, code, boxes = instruction(element, rng), _call("click", element), [_box(element)]
     thought = f"The {element.label} {element.kind} is in the {element.region}. "
     if element.kind == "field" and rng.random() < 0.5:
         text = rng.choice(TYPED)
@@ -89,11 +93,34 @@ def stage2_row(screen: Screen, image: str, rng: Random) -> dict:
     else:
         thought += "I click it."
     if rng.random() < 0.06:
-        asked, thought, code = rng.choice(_screen_steps(screen.platform))
+        (asked, thought, code), boxes = rng.choice(_screen_steps(screen.platform)), [None]
     done = [instruction(other, rng) for other in rng.sample(screen.elements, rng.choice((0, 0, 1, 2)))]
     history = "\n".join(f"Step {number}: {step}" for number, step in enumerate(done, 1)) or "None"
     reasoning = {"from": "gpt", "recipient": "all", "end_turn": False, "value": f"Thought: {thought}"}
-    return {"image": image, "conversations": [_human(STAGE2_PROMPT.format(asked, history)), reasoning, _code(code)]}
+    conversations = [_human(STAGE2_PROMPT.format(asked, history)), reasoning, _code(code)]
+    return {"image": image, "conversations": conversations, "boxes": boxes}
+
+
+def flawed(rows: list[dict], count: int) -> list[dict]:
+    """`count` rows as broken as some real ones: repeated, without their image, or with an answer that is no action."""
+    flaws = (
+        lambda row: row,
+        lambda row: row | {"image": f"lost_{row['image']}"},
+        lambda row: row | {"image": CUT},
+        lambda row: row | {"conversations": [*row["conversations"][:-1], _code("pyautogui.click(x=1.2, y=0.5)")]},
+        lambda row: row | {"conversations": [*row["conversations"][:-1], _code("I would click on it.")]},
+    )
+    return [flaws[index % len(flaws)](_one_turn(rows[index])) for index in range(count)]
+
+
+def _one_turn(row: dict) -> dict:
+    """The row with its first instruction only."""
+    turn = row["conversations"][: 2 if len(row["boxes"]) > 1 else None]
+    return row | {"conversations": turn, "boxes": row["boxes"][:1]}
+
+
+def _box(element: Element) -> list[float]:
+    return [round(side, 4) for side in element.bbox]
 
 
 def _screen_steps(platform: str) -> tuple[tuple[str, str, str], ...]:
@@ -126,9 +153,11 @@ def write_raw(raw_dir: Path, screens: int, seed: int) -> None:
             rows = [
                 (f"{name}_{stage}_{index:05d}.png", make_screen(rng, platform, "train")) for index in range(screens)
             ]
-            images = ((image, _png(draw(screen))) for image, screen in rows)
-            (_write_parts if platform == "mobile" else _write_zip)(folder, name, images)
-            (folder / f"{name}.json").write_text(json.dumps([row_of(screen, image, rng) for image, screen in rows]))
+            images, flaws = ((image, _png(draw(screen))) for image, screen in rows), screens // 100
+            cut = [_cut_off(rows[0][1])] if flaws else []
+            (_write_parts if platform == "mobile" else _write_zip)(folder, name, chain(cut, images))
+            written = [row_of(screen, image, rng) for image, screen in rows]
+            (folder / f"{name}.json").write_text(json.dumps(written + flawed(written, flaws)))
             print(f"sandbox: stage {stage} {platform}: {screens} screens", flush=True)
     _mark(Path(raw_dir), screens, seed)
 
@@ -189,6 +218,11 @@ def benchmark_row(screen: Screen, element: Element, image: str, source: str, rng
     kind = "icon" if element.kind == "icon" else "text"
     asked = instruction(element, rng)
     return {"img_filename": image, "bbox": bbox, "instruction": asked, "data_type": kind, "data_source": source}
+
+
+def _cut_off(screen: Screen) -> tuple[str, bytes]:
+    whole = _png(draw(screen))
+    return CUT, whole[: len(whole) // 2]
 
 
 def _png(image: Image.Image) -> bytes:

@@ -1,65 +1,27 @@
 """Raw rows to examples: conversion, merging, duplicates, broken rows, and that a finished output is kept."""
 
-import io
 import json
 import shutil
 import zipfile
+from functools import partial
 
 import pytest
-from PIL import Image
+from raw_rows import gpt, human, picture, preprocess_params, stage1, stage2, write_subset
 
 from forge_core.actions.prompts import answer_text, read_answer
+from forge_core.data.images import open_image
 from forge_core.data.preprocess import preprocess
 from forge_core.data.rows import clean
 from forge_core.data.schema import read_jsonl
 
-REQUEST = "<image>\nPlease generate the next move according to the UI screenshot, instruction and previous actions.\n\n"
-
-
-def human(value):
-    return {"from": "human", "value": value}
-
-
-def gpt(value, **more):
-    return {"from": "gpt", "value": value, **more}
-
-
-def stage1(image, *pairs):
-    return {"image": image, "conversations": [part for asked, code in pairs for part in (human(asked), gpt(code))]}
-
-
-def stage2(image, request, thought, code):
-    thoughts = [gpt(thought, recipient="all", end_turn=False)] if thought else []
-    answers = [*thoughts, gpt(code, recipient="os", end_turn=True)]
-    return {
-        "image": image,
-        "conversations": [{"from": "system", "value": "You are"}, human(REQUEST + request), *answers],
-    }
-
-
-def picture(kind="PNG", size=(64, 48)):
-    buffer = io.BytesIO()
-    Image.effect_noise(size, 50).save(buffer, kind)
-    return buffer.getvalue()
-
 
 @pytest.fixture
 def write_raw(tmp_path):
-    def write(stage, rows, images=None, name="sandbox_web"):
-        folder = tmp_path / "raw" / f"stage{stage}"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.json").write_text(json.dumps(rows))
-        with zipfile.ZipFile(folder / f"{name}.zip", "w") as archive:
-            for image, data in (images or {"a.png": picture(), "b.png": picture(size=(30, 20))}).items():
-                archive.writestr(image, data)
-        return tmp_path / "raw"
-
-    return write
+    return partial(write_subset, tmp_path / "raw")
 
 
-def run(raw, out, stage=1, share=1.0, **more):
-    names = ["sandbox_web"]
-    report = preprocess(raw, out, stage, **{"subset_names": names, "max_turns": 8, "max_rejected_share": share} | more)
+def run(raw, out, stage=1, engine=None, **more):
+    report = preprocess(preprocess_params(raw, out, **more), stage, engine)
     return report, list(read_jsonl(out / f"stage{stage}.jsonl"))
 
 
@@ -76,9 +38,9 @@ def test_stage_1_turns_of_one_screenshot_are_merged_and_capped(write_raw, tmp_pa
     ]
     report, examples = run(write_raw(1, rows), tmp_path / "out", max_turns=2)
     assert [(row.id, row.image, row.width, row.height) for row in examples] == [
-        ("sandbox_web-000000", "images/stage1/sandbox_web/a.png", 64, 48),
-        ("sandbox_web-000000-1", "images/stage1/sandbox_web/a.png", 64, 48),
-        ("sandbox_web-000001", "images/stage1/sandbox_web/b.png", 30, 20),
+        ("sandbox_web-000000", "../raw/stage1/sandbox_web.zip::a.png", 64, 48),
+        ("sandbox_web-000000-1", "../raw/stage1/sandbox_web.zip::a.png", 64, 48),
+        ("sandbox_web-000001", "../raw/stage1/sandbox_web.zip::b.png", 30, 20),
     ]
     turns = [(turn.instruction, turn.actions) for row in examples for turn in row.turns]
     assert turns == [
@@ -87,7 +49,7 @@ def test_stage_1_turns_of_one_screenshot_are_merged_and_capped(write_raw, tmp_pa
         ("Close it", ["click(x=0.4, y=0.5)"]),
         ("Open", ["click(x=0.3, y=0.5)"]),
     ]
-    assert all((tmp_path / "out" / row.image).is_file() and row.platform == "web" for row in examples)
+    assert [open_image(tmp_path / "out" / row.image).size for row in examples] == [(64, 48), (64, 48), (30, 20)]
     counts = report.subsets["sandbox_web"]
     assert (counts.rows, counts.examples, counts.turns, counts.duplicates, counts.rejected) == (3, 3, 4, 1, {})
     assert counts.functions == {"click": 4}
@@ -126,15 +88,15 @@ BROKEN = [
     (stage1("cut.png", GOOD), "unreadable image", 0),
     (stage1("cut.jpg", GOOD), "unreadable image", 0),
     (stage1("text.png", GOOD), "unreadable image", 0),
-    (stage1("", GOOD), "not one image", None),
-    (stage1(["a.png", "b.png"], GOOD), "not one image", None),
+    (stage1("", GOOD), "no image", None),
+    (stage1(["a.png", 7], GOOD), "no image", None),
     ({"image": "a.png"}, "malformed conversation", None),
     ({"image": "a.png", "conversations": [gpt("x")]}, "malformed conversation", None),
     ({"image": "a.png", "conversations": [{"from": "function", "value": "x"}]}, "malformed conversation", None),
     ({"image": "a.png", "conversations": [human("x"), gpt(None)]}, "malformed conversation", None),
     ({"image": "a.png", "conversations": [human("x")]}, "malformed conversation", 0),
     ({"image": "a.png", "conversations": [human("x"), gpt("a"), gpt(GOOD[1])]}, "malformed conversation", 0),
-    ("row", "not one image", None),
+    ("row", "no image", None),
 ]
 
 
@@ -161,13 +123,13 @@ def test_too_many_rejected_turns_stop_the_run(write_raw, tmp_path):
     with pytest.raises(
         ValueError, match=r"sandbox_web.json: 90.0% of the turns are rejected.*bad action 18.*\"row\":0"
     ):
-        run(write_raw(1, rows), tmp_path / "out", share=0.05)
+        run(write_raw(1, rows), tmp_path / "out", max_rejected_share=0.05)
     assert len(rejected(tmp_path / "out")) == 18
     assert not (tmp_path / "out/stage1.jsonl").exists()
-    report, _ = run(tmp_path / "raw", tmp_path / "out", share=0.9)
+    report, _ = run(tmp_path / "raw", tmp_path / "out", max_rejected_share=0.9)
     assert report.subsets["sandbox_web"].turns == 2
     with pytest.raises(ValueError, match="90.0%"):
-        run(tmp_path / "raw", tmp_path / "out", share=0.05)
+        run(tmp_path / "raw", tmp_path / "out", max_rejected_share=0.05)
     assert not (tmp_path / "out/stage1.jsonl").exists()
 
 
@@ -188,18 +150,18 @@ def test_a_finished_output_is_kept_until_an_input_changes(write_raw, tmp_path):
 
 def test_missing_and_broken_inputs_are_named(write_raw, tmp_path):
     raw = write_raw(1, {"rows": []})
-    with pytest.raises(ValueError, match="sandbox_web.json: expected a JSON list of rows, found dict"):
+    with pytest.raises(ValueError, match="sandbox_web.json: not a JSON list of rows: it does not begin with"):
         run(raw, tmp_path / "out")
     (raw / "stage1/sandbox_web.json").write_text("[{")
-    with pytest.raises(ValueError, match="sandbox_web.json: not a JSON list"):
+    with pytest.raises(ValueError, match="sandbox_web.json: not a JSON list of rows: row 0 is broken or cut off"):
         run(raw, tmp_path / "out")
     (raw / "stage1/sandbox_web.json").unlink()
     with pytest.raises(FileNotFoundError, match="sandbox_web.json is missing"):
         run(raw, tmp_path / "out")
+    (raw / "stage1/sandbox_web.json").write_text("[]")
+    (raw / "stage1/sandbox_web.zip").unlink()
     with pytest.raises(FileNotFoundError, match="neither sandbox_web.zip"):
-        run(raw, tmp_path / "out", stage=2)
-    with pytest.raises(ValueError, match="max_turns"):
-        run(raw, tmp_path / "out", max_turns=0)
+        run(raw, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -218,7 +180,8 @@ def test_real_stage_1_rows(shared_data, tmp_path):
     source = shutil.copy(shared_data / "aguvis/seeclick_row0_0.png", tmp_path)
     with zipfile.ZipFile(folder / "seeclick.zip", "w") as archive:
         archive.write(source, "seeclick/seeclick_web_imgs/seeclick_row0_0.png")
-    report, examples = run(tmp_path / "raw", tmp_path / "out", subset_names=["seeclick"], share=0.0, max_turns=28)
+    more = {"stage1_subsets": ["seeclick"], "max_rejected_share": 0.0, "max_turns": 28}
+    report, examples = run(tmp_path / "raw", tmp_path / "out", **more)
     (example,) = examples
     assert (example.width, example.height, len(example.turns)) == (1920, 1080, 14)
     assert example.turns[0].instruction == "Click on 'Cool Air Capalaba'"

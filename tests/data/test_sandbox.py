@@ -5,9 +5,10 @@ import json
 from random import Random
 
 import pytest
-from PIL import Image
+from raw_rows import preprocess_params
 
 from forge_core.data import sandbox
+from forge_core.data.images import open_image
 from forge_core.data.preprocess import preprocess
 from forge_core.data.schema import read_jsonl
 from forge_core.data.screens import PIXELS_PER_CELL, UNITS, draw, make_screen
@@ -22,13 +23,12 @@ def drawn(tmp_path_factory):
     sandbox.write_raw(folder / "raw", screens=12, seed=3)
     sandbox.write_benchmark(folder / "benchmark", screens=12, seed=3)
     for stage in (1, 2):
-        preprocess(folder / "raw", folder, stage, NAMES, max_turns=8)
+        preprocess(preprocess_params(folder / "raw", folder, stage1_subsets=NAMES, stage2_subsets=NAMES), stage)
     return folder
 
 
 def _pixels(path) -> str:
-    with Image.open(path) as image:
-        return hashlib.sha256(image.convert("RGB").tobytes()).hexdigest()
+    return hashlib.sha256(open_image(path).tobytes()).hexdigest()
 
 
 def test_train_and_test_share_no_layout_and_no_image(drawn):
@@ -38,7 +38,8 @@ def test_train_and_test_share_no_layout_and_no_image(drawn):
         for split in ("train", "test")
     ]
     assert not layouts[0] & layouts[1]
-    train = {_pixels(path) for path in (drawn / "images").rglob("*.png")}
+    rows = [row for stage in (1, 2) for row in read_jsonl(drawn / f"stage{stage}.jsonl")]
+    train = {_pixels(drawn / row.image) for row in rows}
     test = {_pixels(path) for path in (drawn / "benchmark").rglob("*.png")}
     assert len(train) == 72 and len(test) == 36
     assert not train & test

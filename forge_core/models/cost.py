@@ -1,0 +1,60 @@
+"""What an epoch must cost at least: the arithmetic of LoRA training over what this machine's matrix products reach.
+
+Training is slower than this bound, by how much a probe tells (notebook 03). A forward pass takes 2 FLOP a parameter and
+token (Kaplan et al. 2020, arXiv 2001.08361); with frozen weights the way back takes 2 more, for activations alone.
+"""
+
+import time
+from dataclasses import dataclass
+
+import torch
+from transformers import AutoConfig, AutoModelForImageTextToText
+
+from forge_core.models.load import device, locate
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Parameters of the language model and of the vision tower, and the patches behind one image token."""
+
+    text: int
+    vision: int
+    patches_per_token: int
+
+
+def geometry(base: str, revision: str = "main") -> Geometry:
+    """The geometry of a base, from its configuration alone: no weight is loaded or allocated."""
+    config = AutoConfig.from_pretrained(locate(base), revision=revision)
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    text, vision = model.model.text_model, model.model.vision_model
+    return Geometry(_linear(text), _linear(vision), config.scale_factor**2)
+
+
+def epoch_flop(shape: Geometry, tokens: int, image_tokens: int, recompute: bool = False) -> int:
+    """FLOP of an epoch over `tokens` (of them `image_tokens`); `recompute`: with activation checkpointing."""
+    language = (6 if recompute else 4) * shape.text * tokens
+    return language + 2 * shape.vision * image_tokens * shape.patches_per_token  # the tower is frozen: forward only
+
+
+def matmul_rate(seconds: float = 1.0, side: int = 2048) -> float:
+    """FLOP a second of bf16 matrix products of side x side on this machine, measured for about `seconds`."""
+    left, right = (torch.randn(side, side, device=device(), dtype=torch.bfloat16) for _ in range(2))
+    left @ right  # the first one builds the kernel
+    count, start = 0, _now()
+    while (spent := _now() - start) < seconds:
+        left @ right
+        count += 1
+    return count * 2 * side**3 / spent
+
+
+def _linear(module: torch.nn.Module) -> int:
+    """Weights that are multiplied with every token: those of linear and convolution layers."""
+    kinds = (torch.nn.Linear, torch.nn.Conv2d)
+    return sum(part.weight.numel() for part in module.modules() if isinstance(part, kinds))
+
+
+def _now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
