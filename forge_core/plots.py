@@ -1,6 +1,7 @@
-"""The course's figures. Every function returns a matplotlib Figure which can be read on its own; `save` writes it.
+"""The figures of training and evaluation, and what they share with those of the data (`data_plots`).
 
-Colours are Okabe and Ito's (distinct for colour-blind readers). Texts of data are drawn verbatim, never as formulas.
+Every figure is a matplotlib Figure which can be read on its own; `save` writes it. Colours are Okabe and Ito's
+(distinct for colour-blind readers). Texts of data are drawn verbatim, never as formulas.
 """
 
 import textwrap
@@ -14,14 +15,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator, PercentFormatter
-from PIL import Image
+from matplotlib.ticker import PercentFormatter
 
 from forge_core.actions.calls import ActionParseError
 from forge_core.actions.prompts import read_answer
-from forge_core.actions.unified import click_point, parse
-from forge_core.data.schema import Example
-from forge_core.data.screenspot import PLATFORMS, Target
+from forge_core.data.images import open_image
+from forge_core.data.screenspot import Target
 from forge_core.evaluation.score import Row, Scored
 
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
@@ -41,105 +40,24 @@ def save(fig: Figure, path: str | Path) -> Path:
     return path
 
 
-def screens(examples: Sequence[Example], folder: str | Path, turns: int = 5) -> Figure:
-    """Screenshots with up to `turns` numbered targets each, their instructions below; `folder` holds the JSONL."""
-    aspects = [example.height / example.width for example in examples]
-    lines = max((min(len(example.turns), turns + 1) for example in examples), default=0)
-    fig, cells = _pictures("What the screens ask for", [aspects], lines)
-    for example, (picture, below) in zip(examples, cells, strict=True):
-        _show(picture, Path(folder) / example.image, f"{example.platform} · {example.source}", GREY)
-        lines = [f"{number}  {turn.instruction}" for number, turn in enumerate(example.turns[:turns], start=1)]
-        for number, turn in enumerate(example.turns[:turns], start=1):
-            point = click_point(parse("\n".join(turn.actions)))
-            if point:
-                _ring(picture, point, 17)
-                picture.annotate(str(number), point, (10, 10), textcoords="offset points", size=7, color="white",
-                                 weight="bold", ha="center", va="center",
-                                 bbox={"boxstyle": "circle,pad=0.25", "color": RED})  # fmt: skip
-        if len(example.turns) > turns:
-            lines.append(f"and {len(example.turns) - turns} more")
-        _write_below(below, [_fit(line, SMALL_PRINT, 1) for line in lines])
-    return fig
-
-
 def gallery(scored: Sequence[Scored], targets: Sequence[Target], title: str, count: int = COLUMNS) -> Figure:
     """Up to `count` hits, then up to `count` misses: target box, click, instruction above, thought or answer below."""
     by_id = {target.id: target for target in targets}
     hits = [row for row in scored if row.outcome == "hit"]
     blocks = [_spread(hits, count), _spread([row for row in scored if row.outcome != "hit"], count)]
     aspects = [[by_id[row.target_id].height / by_id[row.target_id].width for row in block] for block in blocks]
-    said = {row.target_id: _fit(_said(row), SMALL_PRINT, 6).split("\n") for block in blocks for row in block}
+    said = {row.target_id: fit(_said(row), SMALL_PRINT, 6).split("\n") for block in blocks for row in block}
     lines = max(map(len, said.values()), default=0)
-    fig, cells = _pictures(f"{title}: {len(hits)} of {len(scored)} targets hit", aspects, lines)
+    fig, cells = pictures(f"{title}: {len(hits)} of {len(scored)} targets hit", aspects, lines)
     for row, (picture, below) in zip(chain(*blocks), cells, strict=True):
         target, colour = by_id[row.target_id], GREEN if row.outcome == "hit" else RED
-        _show(picture, target.image, _fit(target.instruction, 42, 2), colour)
+        show(picture, target.image, fit(target.instruction, 42, 2), colour)
         left, top, right, bottom = target.bbox  # normalised
         picture.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=BLUE, linewidth=2))
         if row.point:
-            _ring(picture, row.point, 17)
-        _write_below(below, said[row.target_id])
+            ring(picture, row.point, 17)
+        write_below(below, said[row.target_id])
     fig.supxlabel("blue box: target · pink ring: click · green frame: hit · orange frame: miss or no click", size=8)
-    return fig
-
-
-def action_mix(examples: Mapping[str, Sequence[Example]]) -> Figure:
-    """How often each function is called, one series per name in `examples`."""
-    counts = {name: Counter(call.name for row in rows for turn in row.turns for call in parse("\n".join(turn.actions)))
-              for name, rows in examples.items()}  # fmt: skip
-    functions = [function for function, _ in sum(counts.values(), Counter()).most_common()]
-    fig = _figure(8, 1.4 + 0.3 * len(functions) * len(counts), "Which actions the data teaches")
-    axes = fig.subplots()
-    height = 0.8 / len(counts)
-    for index, (name, count) in enumerate(counts.items()):
-        places = np.arange(len(functions)) + (index - (len(counts) - 1) / 2) * height
-        values = [count[function] for function in functions]
-        bars = axes.barh(places, values, height, color=SERIES[index + 1], label=f"{name} (n = {sum(values):,})")
-        shares = [f"{value:,} ({value / max(sum(values), 1):.1%})" if value else "0" for value in values]
-        axes.bar_label(bars, shares, padding=3, size=8)
-    axes.set(yticks=range(len(functions)), yticklabels=functions, xlabel="calls", xmargin=0.16)
-    axes.invert_yaxis()
-    _legend(axes)
-    return fig
-
-
-def target_heatmap(examples: Sequence[Example], bins: int = 24) -> Figure:
-    """Where the targets lie, one panel per platform, origin at the upper left as on the screen."""
-    shown = [platform for platform in PLATFORMS if any(example.platform == platform for example in examples)]
-    fig = _figure(4 * len(shown), 4.2, "Where the targets lie")
-    for axes, platform in zip(fig.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
-        rows = [example for example in examples if example.platform == platform]
-        points = [click_point(parse("\n".join(turn.actions))) for row in rows for turn in row.turns]
-        x, y = np.array([point for point in points if point]).reshape(-1, 2).T  # normalised
-        grid, _, _ = np.histogram2d(y, x, bins=bins, range=((0, 1), (0, 1)))
-        drawn = axes.imshow(grid, cmap="cividis", extent=(0, 1, 1, 0), aspect="auto")
-        axes.set_box_aspect(min(max(np.median([row.height / row.width for row in rows]), 0.5), 1.6))
-        axes.set_title(f"{platform} (n = {len(x):,})", size=10)
-        axes.set(xlabel="x (share of width)", ylabel="y (share of height)", xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
-        fig.colorbar(drawn, ax=axes, label="targets per cell", shrink=0.7, ticks=MaxNLocator(5, integer=True))
-    return fig
-
-
-def histogram(values: Sequence[float], title: str, xlabel: str) -> Figure:
-    """Distribution of `values` with its median and 95th percentile; few whole numbers get one bar each."""
-    values = np.asarray(values)
-    whole = np.issubdtype(values.dtype, np.integer) and np.ptp(values) < 40
-    bins = np.arange(values.min(), values.max() + 2) - 0.5 if whole else min(60, max(10, int(len(values) ** 0.5)))
-    fig = _figure(7, 3.6, f"{title} (n = {len(values):,})")
-    axes = fig.subplots()
-    axes.hist(values, bins=bins, color=SKY, edgecolor="white", linewidth=0.5)
-    for share, name, style in ((50, "median", "-"), (95, "95th percentile", "--")):
-        at = np.percentile(values, share)
-        axes.axvline(
-            at,
-            color=INK,
-            linestyle=style,
-            linewidth=1.2,
-            label=f"{name} {at:,.0f}" if at >= 100 else f"{name} {at:.3g}",
-        )
-    axes.set(xlabel=xlabel, ylabel="count")
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend(axes)
     return fig
 
 
@@ -149,7 +67,7 @@ def loss_curve(log_history: Sequence[Mapping], title: str) -> Figure:
     if not len(losses):
         raise ValueError("the log holds no training loss")
     rates = np.array([(row["step"], row["learning_rate"]) for row in log_history if "learning_rate" in row])
-    fig = _figure(8, 4.6, title)
+    fig = figure(8, 4.6, title)
     upper, lower = fig.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     smooth = _smooth(losses[:, 1])
     upper.plot(*losses.T, color=SKY, linewidth=0.8, label="logged")
@@ -161,7 +79,7 @@ def loss_curve(log_history: Sequence[Mapping], title: str) -> Figure:
     lower.plot(*rates.reshape(-1, 2).T, color=GREEN)
     lower.set(xlabel="optimizer step", ylabel="learning rate", ylim=(0, None))
     lower.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
-    _legend(upper)
+    legend(upper)
     lower.spines[["top", "right"]].set_visible(False)
     return fig
 
@@ -175,7 +93,7 @@ def accuracy_bars(tables: Mapping[str, Sequence[Row]], title: str = "Click accur
     gaps = np.cumsum([False] + [one[0] != other[0] for one, other in pairwise(names)])  # between groups
     places = np.arange(len(names)) + 0.5 * gaps
     width = 0.84 / len(rows)
-    fig = _figure(2 + 0.5 * len(rows) * len(names), 4.4, f"{title}, with 95% Wilson intervals")
+    fig = figure(2 + 0.5 * len(rows) * len(names), 4.4, f"{title}, with 95% Wilson intervals")
     axes = fig.subplots()
     for index, (name, table) in enumerate(zip(tables, rows, strict=True)):
         x = places + (index - (len(rows) - 1) / 2) * width
@@ -188,7 +106,7 @@ def accuracy_bars(tables: Mapping[str, Sequence[Row]], title: str = "Click accur
     axes.set(xticks=places, xticklabels=labels, ylim=(0, 1.08), xmargin=0.02, ylabel="clicks inside the target (%)")
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
     axes.set_yticks(np.linspace(0, 1, 6))
-    _legend(axes)
+    legend(axes)
     return fig
 
 
@@ -198,7 +116,7 @@ def sample_flow(base: Sequence[Scored], stage1: Sequence[Scored], stage2: Sequen
     if not runs[0].keys() == runs[1].keys() == runs[2].keys():
         raise ValueError("the three models were scored on different targets")
     total = len(runs[0])
-    fig = _figure(8.5, 4.8, f"What each stage changed, target by target (n = {total})")
+    fig = figure(8.5, 4.8, f"What each stage changed, target by target (n = {total})")
     axes = fig.subplots()
     for place, (name, run) in enumerate(zip(("base", "stage 1", "stage 2"), runs, strict=True)):
         hits = sum(run.values())
@@ -261,7 +179,7 @@ def label_mask(tokens: Sequence[str], labels: Sequence[int], title: str = "What 
 def _draw_tokens(lines: Sequence[Sequence[tuple[int, str, bool]]], title: str) -> Figure:
     wide, high = 0.08, 0.2  # inches of one character: whole pixels at 100 and 150 dpi, so that texts meet exactly
     size = wide * 72 / 0.602  # points; a character of DejaVu Sans Mono is 0.602 em wide
-    fig = _figure(MASK_WIDTH * wide + 0.084, len(lines) * high + 0.6, title)
+    fig = figure(MASK_WIDTH * wide + 0.084, len(lines) * high + 0.6, title)
     axes = fig.subplots()
     for number, line in enumerate(lines):
         for column, text, supervised in line:
@@ -275,7 +193,7 @@ def _draw_tokens(lines: Sequence[Sequence[tuple[int, str, bool]]], title: str) -
     return fig
 
 
-def _figure(width: float, height: float, title: str) -> Figure:
+def figure(width: float, height: float, title: str) -> Figure:
     """An empty figure (inches) outside pyplot's register, so that a notebook shows it once and memory is freed."""
     fig = plt.figure(figsize=(width, height), layout="constrained")
     plt.close(fig)
@@ -283,20 +201,20 @@ def _figure(width: float, height: float, title: str) -> Figure:
     return fig
 
 
-def _legend(axes: Axes) -> None:
+def legend(axes: Axes) -> None:
     """Legend in a row between title and axes, where no data can be; the frame's right and upper edges go."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False, fontsize=9)
 
 
-def _pictures(title: str, blocks: Sequence[Sequence[float]], lines: int) -> tuple[Figure, list[tuple[Axes, Axes]]]:
+def pictures(title: str, blocks: Sequence[Sequence[float]], lines: int) -> tuple[Figure, list[tuple[Axes, Axes]]]:
     """For each aspect (height / width) axes for the picture and for `lines` below it; each block starts a row."""
     columns, room = min(COLUMNS, max(map(len, blocks))), 0.16 * lines + 0.05  # inches
     if not columns:
         raise ValueError(f"{title}: nothing to draw")
     rows = [block[start : start + columns] for block in blocks for start in range(0, len(block), columns)]
     heights = [height for row in rows for height in (min(CELL, CELL * max(row)) + 0.4, room)]  # inches
-    fig = _figure(CELL * columns, sum(heights) + 0.6, title)
+    fig = figure(CELL * columns, sum(heights) + 0.6, title)
     fig.get_layout_engine().set(w_pad=0.1, wspace=0.03)
     grid = fig.subplots(len(heights), columns, height_ratios=heights, squeeze=False)
     for axes in grid.flat:
@@ -307,10 +225,12 @@ def _pictures(title: str, blocks: Sequence[Sequence[float]], lines: int) -> tupl
     return fig, list(chain(*pairs))
 
 
-def _show(axes: Axes, path: Path, title: str, frame: str) -> None:
-    """Draw a screenshot so that data coordinates are normalised: (0, 0) upper left, (1, 1) lower right."""
-    with Image.open(path) as opened:
-        image = opened.convert("RGB")
+def show(axes: Axes, path: str | Path, title: str, frame: str) -> None:
+    """Draw a screenshot so that data coordinates are normalised: (0, 0) upper left, (1, 1) lower right.
+
+    `path` is a file, or a member of an archive: `archive.zip::member`.
+    """
+    image = open_image(path)
     aspect = image.height / image.width
     image.thumbnail((900, 900))
     axes.imshow(image, extent=(0, 1, 1, 0), aspect=aspect)
@@ -321,18 +241,20 @@ def _show(axes: Axes, path: Path, title: str, frame: str) -> None:
     axes.set_title(title, size=9.5, color=INK, parse_math=False)
 
 
-def _ring(axes: Axes, point: tuple[float, float], size: float) -> None:
+def ring(axes: Axes, point: tuple[float, float], size: float) -> None:
+    """A ring of `size` points (1/72 inch) around `point`, in data coordinates."""
     for colour, width in (("white", 3), (PURPLE, 1.6)):  # the white rim keeps it visible on any screen
         axes.plot(*point, "o", markersize=size, fillstyle="none", color=colour, markeredgewidth=width, clip_on=False)
 
 
-def _write_below(axes: Axes, lines: Sequence[str]) -> None:
+def write_below(axes: Axes, lines: Sequence[str]) -> None:
+    """Small print from the upper left corner of `axes` down."""
     text = "\n".join(lines)
     style = {"size": 8, "va": "top", "color": INK, "linespacing": 1.25, "parse_math": False, "clip_on": True}
     axes.text(0, 1, text, transform=axes.transAxes, **style)
 
 
-def _fit(text: str, width: int, lines: int) -> str:
+def fit(text: str, width: int, lines: int) -> str:
     """`text` on at most `lines` lines of `width` characters, ending in dots where it was cut."""
     return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" ..."))
 
@@ -341,7 +263,7 @@ def _said(row: Scored) -> str:
     """The outcome in words, and the answer's thought or else its text."""
     label = {"hit": "Hit", "miss": "Miss", "wrong_format": "No click"}[row.outcome]
     try:
-        return f"{label}. {read_answer(row.raw).thought or row.raw}"
+        return f"{label}. {read_answer(row.raw, row.coord_format).thought or row.raw}"
     except ActionParseError:
         return f"{label}. {row.raw or '(empty answer)'}"
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import nbformat
 import pytest
@@ -153,7 +154,9 @@ def waiting_runner(finished):
     os.mkfifo(finished / "pid.fifo")
     os.mkfifo(finished / "gate.fifo")
     command = [sys.executable, "-c", "from forge_core.cli import app; app()", "run", "tiny"]
-    runner = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # FORGE_HOME is in the environment
+    # FORGE_HOME is in the environment; a test run in the background hands down an ignored SIGINT
+    hear = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    runner = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hear)
     try:
         yield runner, os.pidfd_open(int((finished / "pid.fifo").read_text()))
     finally:
