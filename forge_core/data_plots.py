@@ -164,7 +164,7 @@ def _size_axes(axes: Axes, patch: float) -> None:
         guide(patch, color=RED, linestyle="--", linewidth=1.2)
     axes.set(xscale="log", yscale="log", xlabel="width (px)", ylabel="height (px)")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_locator(LogLocator(subs=(1, 3)))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
     axes.set_box_aspect(1)

@@ -1,39 +1,16 @@
 """Every figure is drawn and saved, holds the numbers it was given, and lets no two texts overlap."""
 
-from itertools import combinations
-
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.text import Text
-from PIL import Image
+from drawn import LONG, check, texts, words, write_screens
 
 from forge_core import plots
-from forge_core.data.schema import Example, Turn
 from forge_core.data.screenspot import Target
 from forge_core.evaluation.score import Scored, table
 
-LONG = "Pay $5 for the button, then $7 for the field_name^2 that is shown right there in the upper part " * 4
-
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("screens")
-    for platform, size in (("web", (512, 288)), ("mobile", (200, 400))):
-        Image.new("RGB", size, (90, 140, 190)).save(folder / f"{platform}.png")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def examples():
-    turns = [Turn(instruction=LONG, actions=[f"click(x=0.{n}, y=0.5)"]) for n in range(1, 8)]
-    turns.append(Turn(instruction="down", actions=["scroll(direction='down', amount=20)"]))
-    web = Example(id="a", source="sandbox_web", platform="web", image="web.png", width=512, height=288, turns=turns)
-    changes = {"platform": "mobile", "image": "mobile.png", "width": 200, "height": 400, "turns": turns[:2]}
-    return [web, web.model_copy(update=changes), web, web]
-
-
-@pytest.fixture(scope="module")
-def targets(folder):
+def targets(tmp_path_factory):
+    folder = write_screens(tmp_path_factory.mktemp("screens"))
     return [
         Target(
             id=str(number),
@@ -61,37 +38,6 @@ def run(targets, outcomes):
     return rows
 
 
-def texts(fig):
-    """Visible texts of a figure which is laid out and drawn."""
-    FigureCanvasAgg(fig).draw()
-    out_of_view = set()
-    for axis in (axis for axes in fig.axes for axis in (axes.xaxis, axes.yaxis)):
-        low, high = sorted(axis.get_view_interval())
-        out_of_view |= {tick.label1 for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high}
-    found = [text for text in fig.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    return [text for text in found if text not in out_of_view]
-
-
-def words(fig):
-    return {text.get_text() for text in texts(fig)}
-
-
-def check(fig, path):
-    """No two texts overlap, none leaves the figure, and a PNG is written."""
-    boxes = [(text.get_text(), text.get_tightbbox().padded(-1)) for text in texts(fig)]
-    assert [(a, b) for (a, one), (b, other) in combinations(boxes, 2) if one.overlaps(other)] == []
-    width, height = fig.get_size_inches() * fig.dpi
-    assert [text for text, box in boxes if box.x0 < 0 or box.y0 < 0 or box.x1 > width or box.y1 > height] == []
-    assert Image.open(plots.save(fig, path / "new" / "figure.png")).width > 300
-
-
-def test_screens(examples, folder, tmp_path):
-    fig = plots.screens(examples, folder, turns=3)
-    check(fig, tmp_path)
-    assert "mobile · sandbox_web" in words(fig)
-    assert any(text.endswith("and 5 more") for text in words(fig))
-
-
 def test_gallery(targets, tmp_path):
     fig = plots.gallery(run(targets, "hhhmmwhhhh"), targets, "After stage 2")
     check(fig, tmp_path)
@@ -103,25 +49,6 @@ def test_gallery(targets, tmp_path):
 @pytest.mark.parametrize("outcomes", ["h" * 10, "w" * 10])
 def test_gallery_of_one_outcome_only(targets, tmp_path, outcomes):
     check(plots.gallery(run(targets, outcomes), targets, "Base", count=2), tmp_path)
-
-
-def test_action_mix(examples, tmp_path):
-    fig = plots.action_mix({"stage 1": examples, "stage 2": examples[1:2]})
-    check(fig, tmp_path)
-    assert {"click", "scroll", "23 (88.5%)", "3 (11.5%)", "2 (100.0%)", "0", "stage 1 (n = 26)"} <= words(fig)
-
-
-def test_target_heatmap(examples, tmp_path):
-    fig = plots.target_heatmap(examples)
-    check(fig, tmp_path)
-    assert {"web (n = 21)", "mobile (n = 2)"} <= words(fig)
-
-
-@pytest.mark.parametrize("values", [[1, 2, 2, 3, 9], [0.5] * 7, [float(n**2) for n in range(300)]])
-def test_histogram(tmp_path, values):
-    fig = plots.histogram(values, "Tokens per row", "tokens")
-    check(fig, tmp_path)
-    assert {"tokens", f"Tokens per row (n = {len(values)})"} <= words(fig)
 
 
 def test_loss_curve(tmp_path):
