@@ -136,7 +136,7 @@ def target_heatmap(examples: Sequence[Example], bins: int = 24) -> Figure:
     return fig
 
 
-def target_sizes(targets: Sequence[tuple[str, float, float]], patch: float = 14, bins: int = 24) -> Figure:
+def target_sizes(targets: Sequence[tuple[str, float, float]], patch: float, bins: int = 24) -> Figure:
     """How large the targets' boxes are: (platform, width, height), in px of the resized image, above 0.
 
     `patch` is the side of one patch of the vision tower in the same px: a smaller target has less than one to itself.

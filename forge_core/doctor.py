@@ -87,11 +87,16 @@ def vram() -> Line:
 
 
 def bf16() -> Line:
-    """Whether the device trains in bfloat16."""
+    """Whether the device multiplies in bfloat16 by itself."""
     import torch
 
+    from forge_core.models.load import compute_dtype
+
     if not torch.cuda.is_available():
-        return Line("note", "bf16", "no GPU; the CPU trains under bf16 autocast")
+        native = compute_dtype() is torch.bfloat16
+        return Line(
+            "ok" if native else "note", "bf16", "on this CPU" if native else "not on this CPU; it trains in fp32"
+        )
     if torch.cuda.is_bf16_supported(including_emulation=False):
         return Line("ok", "bf16", "supported")
     return Line("missing", "bf16", "not on this GPU", "rent an Ampere card or newer (RTX 30xx, A100, L4)")

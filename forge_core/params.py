@@ -91,7 +91,7 @@ class TrainParams(NotebookParams):
     output_dir: Text  # checkpoints, and final/ when done
     image_size: Positive  # px, longest edge
     coord_format: CoordFormat  # how prompts and answers write places; rows on disk stay fractions
-    load_in_4bit: bool  # NF4 base weights (QLoRA); false = bf16 LoRA
+    load_in_4bit: bool  # NF4 base weights (QLoRA); false = plain LoRA
     lora_rank: Positive
     lora_alpha: Positive
     lora_dropout: Annotated[float, Field(ge=0, lt=1)]

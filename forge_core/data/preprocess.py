@@ -73,7 +73,7 @@ class SubsetReport(BaseModel):
 
     def line(self) -> str:
         """The counts in words."""
-        parts = [f"{self.rows:,} rows -> {self.examples:,} examples, {self.turns:,} turns"]
+        parts = [f"{self.rows:,} rows -> {self.turns:,} turns"]
         parts += [f"{self.left_out:,} rows left out"] * (self.left_out > 0)
         parts += [f"{self.duplicates:,} duplicates", f"{sum(self.rejected.values()):,} rejected"]
         parts += [f"{reason} {count:,}" for reason, count in (*self.rejected.items(), *self.dropped.items())]

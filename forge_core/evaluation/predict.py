@@ -18,6 +18,7 @@ from forge_core.data.images import open_image
 from forge_core.data.schema import Turn
 from forge_core.data.screenspot import PLATFORMS, Target
 from forge_core.evaluation.score import Prediction
+from forge_core.models.load import autocast
 from forge_core.training.collate import messages
 
 
@@ -79,7 +80,7 @@ def _answer(
         return_tensors="pt",
     ).to(device)
     tokenizer = processor.tokenizer
-    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+    with torch.no_grad(), autocast():
         ids = model.generate(
             **inputs,
             do_sample=False,

@@ -8,7 +8,7 @@ from forge_core.data.sandbox import asked_label
 from forge_core.data.screenspot import Target
 from forge_core.evaluation.predict import predict
 from forge_core.evaluation.score import Rate, Scored, accuracy, score, write_scored
-from forge_core.models.load import load_adapter, load_base, load_processor, locate
+from forge_core.models.load import compute_dtype, load_adapter, load_base, load_processor, locate
 from forge_core.params import EvaluateParams
 from forge_core.paths import resolve
 from forge_core.results import digest
@@ -51,7 +51,8 @@ def identity(params: EvaluateParams, adapter: str) -> str:
     """What decides the answers: base (by content where it is a folder), its precision, and the adapter's content."""
     base = Path(locate(params.base_model))
     weights = digest(base) if base.is_dir() else f"{params.base_model}@{params.base_revision}"
-    return f"{weights} {'nf4' if params.load_in_4bit else 'bf16'} {digest(adapter) if adapter else 'no adapter'}"
+    precision = f"{'nf4' if params.load_in_4bit else 'plain'} {compute_dtype()}"
+    return f"{weights} {precision} {digest(adapter) if adapter else 'no adapter'}"
 
 
 def format_rate(scored: list[Scored]) -> Rate:

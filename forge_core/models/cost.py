@@ -10,16 +10,19 @@ from dataclasses import dataclass
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from forge_core.models.load import device, locate
+from forge_core.models.load import compute_dtype, device, locate
+
+LARGEST = 8192  # side of the matrices whose product is timed
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Parameters of the language model and of the vision tower, and the patches behind one image token."""
+    """Parameters of language model and vision tower, the patches behind one image token, and a patch's side in px."""
 
     text: int
     vision: int
     patches_per_token: int
+    patch: int
 
 
 def geometry(base: str, revision: str = "main") -> Geometry:
@@ -28,7 +31,7 @@ def geometry(base: str, revision: str = "main") -> Geometry:
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config)
     text, vision = model.model.text_model, model.model.vision_model
-    return Geometry(_linear(text), _linear(vision), config.scale_factor**2)
+    return Geometry(_linear(text), _linear(vision), config.scale_factor**2, config.vision_config.patch_size)
 
 
 def epoch_flop(shape: Geometry, tokens: int, image_tokens: int, recompute: bool = False) -> int:
@@ -37,15 +40,22 @@ def epoch_flop(shape: Geometry, tokens: int, image_tokens: int, recompute: bool 
     return language + 2 * shape.vision * image_tokens * shape.patches_per_token  # the tower is frozen: forward only
 
 
-def matmul_rate(seconds: float = 1.0, side: int = 2048) -> float:
-    """FLOP a second of bf16 matrix products of side x side on this machine, measured for about `seconds`."""
-    left, right = (torch.randn(side, side, device=device(), dtype=torch.bfloat16) for _ in range(2))
-    left @ right  # the first one builds the kernel
-    count, start = 0, _now()
-    while (spent := _now() - start) < seconds:
+def matmul_rate(seconds: float = 1.0) -> float:
+    """The highest FLOP a second that matrix products in `compute_dtype` reach on this machine, in about `seconds`.
+
+    The best of many: what other programs take in between must not turn a bound into a guess.
+    """
+    best, side, end = 0.0, 512, _now() + seconds
+    while (start := _now()) < end:
+        left, right = (torch.randn(side, side, device=device(), dtype=compute_dtype()) for _ in range(2))
+        left @ right  # the first one builds the kernel
+        begin = _now()
         left @ right
-        count += 1
-    return count * 2 * side**3 / spent
+        spent = _now() - begin
+        best = max(best, 2 * side**3 / spent)
+        if _now() - start < seconds / 20 and side < LARGEST:  # larger products come nearer to the peak
+            side *= 2
+    return best
 
 
 def _linear(module: torch.nn.Module) -> int:

@@ -1,4 +1,4 @@
-"""Load a base model (NF4 or bf16), its processor, and a LoRA adapter: a new one, or one to continue or evaluate.
+"""Load a base model (plain or in NF4), its processor, and a LoRA adapter: a new one, or one to continue or evaluate.
 
 `base` is a hub name, a folder, or "embedded" for the tiny VLM that ships with the Forge.
 """
@@ -6,6 +6,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -31,6 +32,30 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+@cache
+def compute_dtype() -> torch.dtype:
+    """bf16 where this machine multiplies it by itself, else (a CPU without such instructions) fp32.
+
+    Emulated, bf16 products on a CPU are 30 to 100 times slower than fp32 (docs/log.md). Raises RuntimeError on a GPU
+    without bf16, where training would be slow beyond use.
+    """
+    if torch.cuda.is_available():
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return torch.bfloat16
+        name, capability = torch.cuda.get_device_name(), ".".join(map(str, torch.cuda.get_device_capability()))
+        raise RuntimeError(
+            f"{name} (compute capability {capability}) has no bf16; take a card with 8.0 or more (RTX 30xx, A100, L4)"
+        )
+    capable = torch.cpu.get_capabilities()
+    native = any(capable.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # the last one is ARM's
+    return torch.bfloat16 if native else torch.float32
+
+
+def autocast() -> torch.autocast:
+    """Matrix products in `compute_dtype`."""
+    return torch.autocast(device().type, torch.bfloat16, enabled=compute_dtype() is torch.bfloat16)
+
+
 def load_processor(base: str, revision: str = "main", image_size: int | None = None) -> ProcessorMixin:
     """The processor of a base or of an adapter folder; `image_size` is the longest edge in px after resizing.
 
@@ -46,19 +71,19 @@ def load_processor(base: str, revision: str = "main", image_size: int | None = N
 
 
 def load_base(base: str, revision: str = "main", load_in_4bit: bool = True) -> PreTrainedModel:
-    """The frozen base in bf16; with `load_in_4bit` the language model's linear layers are NF4, double-quantised."""
+    """The frozen base in `compute_dtype`; `load_in_4bit`: the language model's linear layers in NF4."""
     quantisation = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_compute_dtype=compute_dtype(),
         llm_int8_skip_modules=NOT_QUANTISED,
     )
     with _quiet():
         model = AutoModelForImageTextToText.from_pretrained(
             locate(base),
             revision=revision,
-            dtype=torch.bfloat16,
+            dtype=compute_dtype(),
             device_map={"": device()},
             quantization_config=quantisation if load_in_4bit else None,
         )

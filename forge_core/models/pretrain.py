@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from forge_core.data.screens import KINDS
 from forge_core.models import embedded
+from forge_core.models.load import autocast
 from forge_core.models.pretraining_data import BINS, LABELS, PATCHES, Screens
 
 INITIAL = 4  # batches that the data-dependent start looks at
@@ -140,7 +141,7 @@ def pretrain(
 
 def train_step(trainer: Pretrainer, optims: list, batch: dict, language: bool) -> dict[str, float]:
     """One optimizer step on a batch; its losses and accuracies."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         result = trainer(batch, language)
     loss = sum(weight * result[key] for key, weight in LOSS_WEIGHTS.items() if key in result)
     loss.backward()

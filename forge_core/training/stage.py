@@ -19,7 +19,7 @@ from transformers import PrinterCallback, ProcessorMixin, Trainer, TrainingArgum
 from forge_core import __version__
 from forge_core.actions.coordinates import CoordFormat
 from forge_core.data.schema import Example, read_jsonl
-from forge_core.models.load import attach_lora, load_adapter, load_base, load_processor, locate
+from forge_core.models.load import attach_lora, compute_dtype, load_adapter, load_base, load_processor, locate
 from forge_core.params import TrainParams
 from forge_core.paths import ROOT, resolve
 from forge_core.results import digest
@@ -70,6 +70,7 @@ def run_stage(params: TrainParams) -> StageRun:
         "seconds": round(time.monotonic() - began, 1),
         "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "device": str(model.device),
+        "precision": str(compute_dtype()),
     }
     record = {"identity": identity, "forge": __version__, "training": training, "history": trainer.state.log_history}
     save_adapter(model, processor, record, final)
@@ -143,7 +144,7 @@ def build_trainer(model, processor, rows: list[Example], params: TrainParams, fo
         weight_decay=params.weight_decay,
         warmup_steps=params.warmup_steps,
         lr_scheduler_type="cosine",
-        bf16=True,
+        bf16=compute_dtype() is torch.bfloat16,
         use_cpu=not on_gpu,
         activation_checkpointing=params.activation_checkpointing,
         logging_steps=params.logging_steps,
@@ -257,7 +258,7 @@ def model_card(record: dict) -> str:
         f"A LoRA adapter (rank {params['lora_rank']}) for `{params['base_model']}`, revision "
         f"`{params['base_revision']}`, made with the Churninator Forge {record['forge']}.\n\n"
         f"- Rows: {training['rows']}, steps: {training['steps']}\n"
-        f"- Training took {training['seconds']} s on {training['device']}\n"
+        f"- Training took {training['seconds']} s on {training['device']}, in {training['precision']}\n"
         f"- Image size (longest edge): {params['image_size']} px; the processor here has it set\n"
         f"- Coordinates in prompts and answers: {params['coord_format']}\n"
         f"- Base in 4 bits during training: {params['load_in_4bit']}\n"

@@ -16,7 +16,7 @@ from forge_core.data.screens import draw, make_screen
 from forge_core.evaluation.score import judge
 from forge_core.models import embedded
 from forge_core.models.chat import CHAT_TEMPLATE
-from forge_core.models.load import load_base, load_processor
+from forge_core.models.load import autocast, compute_dtype, load_base, load_processor
 from forge_core.models.pretraining_data import name, position, question
 
 TOKENIZER = embedded.build_tokenizer()
@@ -104,7 +104,7 @@ def ask(model, processor, asked: list) -> list[str]:
         text=[processor.apply_chat_template(chat, add_generation_prompt=True) for chat in chats],
         images=[[image] for image, _ in asked], padding=True, padding_side="left", return_tensors="pt",
     )  # fmt: skip
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), autocast():
         ids = model.generate(**inputs, do_sample=False, max_new_tokens=16)
     return [text.strip() for text in processor.tokenizer.batch_decode(ids[:, inputs["input_ids"].shape[1] :], True)]
 
@@ -137,6 +137,6 @@ def test_four_bits_are_in_the_language_model_only():
     names = [name for name, module in model.named_modules() if isinstance(module, Linear4bit)]
     assert len(names) == 4 * 7  # layers x projections
     assert all(name.startswith("model.text_model.layers.") for name in names)
-    assert model.model.vision_model.embeddings.patch_embedding.weight.dtype == torch.bfloat16
-    assert model.lm_head.weight.dtype == torch.bfloat16
+    assert model.model.vision_model.embeddings.patch_embedding.weight.dtype == compute_dtype()
+    assert model.lm_head.weight.dtype == compute_dtype()
     assert not any(parameter.requires_grad for parameter in model.parameters())

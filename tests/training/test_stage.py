@@ -16,7 +16,7 @@ from forge_core.data.schema import read_jsonl
 from forge_core.data.screenspot import Target
 from forge_core.evaluation.stages import evaluate
 from forge_core.models.embedded import BASE
-from forge_core.models.load import load_adapter, load_base, load_processor
+from forge_core.models.load import autocast, load_adapter, load_base, load_processor
 from forge_core.params import EvaluateParams, GroundingParams, ReasoningParams
 from forge_core.training.collate import Collator
 from forge_core.training.stage import complete, newest_complete, run_stage, trainable_model
@@ -58,7 +58,7 @@ def adapter(folder) -> dict[str, torch.Tensor]:
 
 def logits(model, batch) -> torch.Tensor:
     inputs = {name: value for name, value in batch.items() if name != "labels"}
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), autocast():
         return model.eval()(**inputs).logits
 
 
