@@ -24,11 +24,60 @@ def run(
 
 
 @app.command()
+def train(params: Annotated[Path, typer.Argument(help="a 03_train_grounding.yaml or 04_train_reasoning.yaml")]) -> None:
+    """Train the stage that PARAMS describe, as notebooks 03 and 04 do. Run again, it goes on where it stopped."""
+    from forge_core.params import TrainParams, load
+    from forge_core.training.stage import run_stage
+
+    def run_it() -> None:
+        checked = load(params)
+        if not isinstance(checked, TrainParams):
+            raise ValueError(f"{params}: not the params of a training notebook (03 or 04)")
+        print(run_stage(checked).adapter)
+
+    _say_errors(run_it)
+
+
+@app.command()
 def doctor() -> None:
     """Say in one screen what this machine can do, what is missing, and the command that mends it."""
     from forge_core import doctor as checks
 
     raise typer.Exit(checks.run())
+
+
+@app.command()
+def merge(
+    adapter: Annotated[Path, typer.Argument(help="an adapter folder: checkpoints/<run>/<stage>/final")],
+    out: Annotated[Path, typer.Argument(help="the folder to write; new, or empty")],
+    benchmark: Annotated[Path | None, typer.Option(help="score what was written: a ScreenSpot-v2 folder")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="targets scored; 0 for all")] = 0,
+) -> None:
+    """Merge ADAPTER into its base, unquantised, and write an ordinary model in bf16 to OUT."""
+    from forge_core.models import publish
+
+    _say_errors(lambda: publish.merge(adapter, out, benchmark, limit))
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="a merged model, or an adapter folder")],
+    repo: Annotated[str, typer.Argument(help="OWNER/NAME on the hub; made if it is not there")],
+    private: Annotated[bool, typer.Option("--private/--public", help="who may see it")] = True,
+    yes: Annotated[bool, typer.Option("--yes", help="send without asking")] = False,
+) -> None:
+    """Send FOLDER to the Hugging Face hub, after showing what goes where. The token is HF_TOKEN's or the login's."""
+    from forge_core.models import publish
+
+    def send() -> None:
+        files = publish.sendable(folder)
+        publish.check_target(repo)
+        print(publish.plan(folder, repo, files, private), flush=True)
+        if not yes:
+            typer.confirm("Send it?", abort=True)
+        print(publish.push(folder, repo, files, private))
+
+    _say_errors(send)
 
 
 data = typer.Typer(no_args_is_help=True, help="Get and prepare data, as notebooks 01 and 02 do.")

@@ -95,6 +95,7 @@ class TrainParams(NotebookParams):
     lora_rank: Positive
     lora_alpha: Positive
     lora_dropout: Annotated[float, Field(ge=0, lt=1)]
+    train_vision: Literal["none", "connector", "lora"]  # LoRA on the connector too, or on it and the tower
     learning_rate: Annotated[float, Field(gt=0)]
     weight_decay: Annotated[float, Field(ge=0)]
     warmup_steps: Annotated[float, Field(ge=0)]  # optimizer steps; below 1 = share of all steps
@@ -109,6 +110,7 @@ class TrainParams(NotebookParams):
     activation_checkpointing: bool  # less memory, slower
     num_workers: Count  # data loader processes
     wandb: bool  # log to Weights & Biases; the key comes from WANDB_API_KEY
+    usd_per_hour: Annotated[float, Field(ge=0)]  # price of the machine, for the projection; 0 = unknown
 
 
 class GroundingParams(TrainParams):

@@ -3,6 +3,7 @@
 `base` is a hub name, a folder, or "embedded" for the tiny VLM that ships with the Forge.
 """
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +17,12 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndByte
 
 from forge_core.models.embedded import BASE
 
-# The language model's linear layers only. A string is matched against the whole module name.
-LORA_TARGETS = r".*text_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+# By `train_vision`: the language model's linear layers alone, with the connector's, with the vision tower's as well.
+# A string is matched against the whole module name.
+_TEXT = r".*text_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+_CONNECTOR = r".*connector\.modality_projection\.proj"
+_TOWER = r".*vision_model.*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)"
+LORA_TARGETS = {"none": _TEXT, "connector": f"{_TEXT}|{_CONNECTOR}", "lora": f"{_TEXT}|{_CONNECTOR}|{_TOWER}"}
 # bitsandbytes matches these from the start of a name; a list given here replaces its default, hence `lm_head`.
 NOT_QUANTISED = ["model.vision_model", "model.connector", "lm_head"]
 
@@ -28,8 +33,10 @@ def locate(base: str) -> str:
 
 
 def device() -> torch.device:
-    """CUDA where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """This process's GPU (`accelerate launch` says which one by LOCAL_RANK), else the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
 
 
 @cache
@@ -90,10 +97,14 @@ def load_base(base: str, revision: str = "main", load_in_4bit: bool = True) -> P
     return model.requires_grad_(False)
 
 
-def attach_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float) -> PeftModel:
-    """A new LoRA adapter (fp32) on the language model."""
+def attach_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float, train_vision: str = "none") -> PeftModel:
+    """A new LoRA adapter (fp32) on what `train_vision` says, a key of LORA_TARGETS."""
     config = LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=LORA_TARGETS, task_type="CAUSAL_LM"
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=LORA_TARGETS[train_vision],
+        task_type="CAUSAL_LM",
     )
     with _quiet():
         return get_peft_model(model, config)

@@ -41,7 +41,7 @@ def _message(role: str, text: str) -> dict:
 
 
 class Collator:
-    """Batches examples: `input_ids`, `attention_mask`, `labels` (B, T) and `pixel_values` (B, tiles, 3, H, W).
+    """Batches examples: `input_ids`, `attention_mask`, `labels` (B, T), `pixel_values` (B, tiles, 3, H, W) and `ids`.
 
     T is padded on the right up to a multiple of `pad_to_multiple_of`. Raises ValueError for a row without one
     supervised token: its loss would be NaN.
@@ -80,6 +80,7 @@ class Collator:
         )
         supervised = torch.as_tensor(batch.pop("assistant_masks")).bool()
         batch["labels"] = batch["input_ids"].masked_fill(~supervised, IGNORED)  # (B, T); the model shifts them
+        batch["ids"] = [example.id for example in examples]
         for example, row in zip(examples, supervised, strict=True):
             if not row.any():
                 raise ValueError(f"{example.id}: no supervised token in this row")

@@ -5,6 +5,7 @@ complete checkpoint.
 """
 
 import json
+import math
 import os
 import shutil
 import time
@@ -12,21 +13,45 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from accelerate import PartialState, notebook_launcher
 from peft import PeftModel
 from safetensors import SafetensorError, safe_open
-from transformers import PrinterCallback, ProcessorMixin, Trainer, TrainingArguments, set_seed
+from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
 from forge_core import __version__
 from forge_core.actions.coordinates import CoordFormat
-from forge_core.data.schema import Example, read_jsonl
-from forge_core.models.load import attach_lora, compute_dtype, load_adapter, load_base, load_processor, locate
+from forge_core.models.load import (
+    LORA_TARGETS,
+    attach_lora,
+    compute_dtype,
+    load_adapter,
+    load_base,
+    load_processor,
+    locate,
+)
 from forge_core.params import TrainParams
 from forge_core.paths import ROOT, resolve
 from forge_core.results import digest
-from forge_core.training.collate import Collator, token_count
-from forge_core.training.trainer import Watch, freeze_tower, train_only_labelled
+from forge_core.training.adapter import save_adapter
+from forge_core.training.collate import Collator
+from forge_core.training.rows import Rows, fitting_rows
+from forge_core.training.trainer import (
+    LengthGroupedTrainer,
+    StopOnSigterm,
+    Watch,
+    freeze_tower,
+    train_only_labelled,
+)
 
-WHERE = ("run", "output_dir", "data_dir", "parent_adapter", "logging_steps", "save_steps", "num_workers", "wandb")
+# Parameters that do not change what is learned.
+WHERE = (
+    *("run", "output_dir", "data_dir", "parent_adapter", "logging_steps", "save_steps", "num_workers", "wandb"),
+    *("usd_per_hour",),
+)
+OUT_OF_MEMORY = (
+    "the GPU's memory is full: halve batch_size and double gradient_accumulation, then set activation_checkpointing: "
+    "true, then a smaller image_size or max_length (docs/oom.md); the last checkpoint is kept, a new run continues it"
+)
 
 
 @dataclass(frozen=True)
@@ -59,22 +84,62 @@ def run_stage(params: TrainParams) -> StageRun:
     processor = load_processor(params.base_model, params.base_revision, params.image_size)
     model = trainable_model(params)
     rows, dropped = fitting_rows(rows_file, processor, params)
-    trainer = build_trainer(model, processor, rows, params, checkpoints(output, identity))
-    print_plan(model, trainer, rows, dropped)
+    with _processes().main_process_first():
+        folder = checkpoints(output, identity)
+    trainer = build_trainer(model, processor, rows, params, folder)
+    if trainer.is_world_process_zero():
+        print_plan(model, trainer, rows, dropped)
     began = time.monotonic()
-    trainer.train(resume_from_checkpoint=newest_complete(output / "checkpoints"))
+    train(trainer, folder)
     training = {
         "rows": len(rows),
         "dropped_rows": dropped,
         "steps": trainer.state.global_step,
         "seconds": round(time.monotonic() - began, 1),
         "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "device": str(model.device),
+        "device": device_name(model.device),
+        "processes": trainer.args.world_size,
         "precision": str(compute_dtype()),
+        "usd": round((time.monotonic() - began) / 3600 * params.usd_per_hour, 2),
     }
     record = {"identity": identity, "forge": __version__, "training": training, "history": trainer.state.log_history}
-    save_adapter(model, processor, record, final)
+    if trainer.is_world_process_zero():
+        save_adapter(model, processor, record, final)
+    _processes().wait_for_everyone()
     return StageRun(final, record)
+
+
+def train(trainer: Trainer, folder: Path) -> None:
+    """Train from the newest complete checkpoint in `folder` to the end.
+
+    Raises SystemExit (143, as a process that SIGTERM ended) when asked to stop before, with a checkpoint saved, and
+    RuntimeError when memory is short.
+    """
+    try:
+        trainer.train(resume_from_checkpoint=newest_complete(folder))
+    except torch.OutOfMemoryError as error:
+        raise RuntimeError(f"{OUT_OF_MEMORY} ({str(error).splitlines()[0]})") from None
+    if any(getattr(callback, "asked", False) for callback in trainer.callback_handler.callbacks):
+        print(f"SIGTERM: stopped and saved at step {trainer.state.global_step}; a new run continues", flush=True)
+        raise SystemExit(143)
+
+
+def device_name(where: torch.device) -> str:
+    """The GPU's name, or "cpu"."""
+    return torch.cuda.get_device_name(where) if where.type == "cuda" else where.type
+
+
+def _processes() -> PartialState:
+    """This process among those that `accelerate launch` started; alone without it."""
+    return PartialState(cpu=not torch.cuda.is_available())
+
+
+def launch(params: TrainParams) -> StageRun:
+    """`run_stage` from a notebook: on every GPU of this machine."""
+    count = torch.cuda.device_count()
+    if count > 1:
+        notebook_launcher(run_stage, (params,), num_processes=count)
+    return run_stage(params)  # alone, or the finished adapter
 
 
 def inputs_of(params: TrainParams) -> list[Path]:
@@ -91,19 +156,21 @@ def trainable_model(params: TrainParams) -> PeftModel:
         model = load_adapter(base, resolve(params.parent_adapter), trainable=True)
         check_parent(model, params)
     else:
-        model = attach_lora(base, params.lora_rank, params.lora_alpha, params.lora_dropout)
+        model = attach_lora(base, params.lora_rank, params.lora_alpha, params.lora_dropout, params.train_vision)
     train_only_labelled(model)
-    freeze_tower(model)
+    if params.train_vision != "lora":
+        freeze_tower(model)
     return model
 
 
 def check_parent(model: PeftModel, params: TrainParams) -> None:
-    """Raise ValueError where the parent adapter has not the rank, alpha, dropout and coordinates of the params."""
+    """Raise ValueError where the parent adapter has not the shape and coordinates of the params."""
     parent = model.peft_config["default"]
     for name, value in (
         ("lora_rank", parent.r),
         ("lora_alpha", parent.lora_alpha),
         ("lora_dropout", parent.lora_dropout),
+        ("train_vision", {targets: name for name, targets in LORA_TARGETS.items()}.get(parent.target_modules)),
         ("coord_format", coord_format_of(resolve(params.parent_adapter))),
     ):
         if getattr(params, name) != value:
@@ -120,18 +187,7 @@ def coord_format_of(adapter: Path) -> CoordFormat:
     return record.get("identity", {}).get("params", {}).get("coord_format", "4-decimals")
 
 
-def fitting_rows(file: Path, processor: ProcessorMixin, params: TrainParams) -> tuple[list[Example], int]:
-    """Rows of at most `max_length` tokens, and how many were dropped: a cut row would lose image tokens."""
-    rows = list(read_jsonl(file))
-    fitting = [
-        row for row in rows if token_count(processor, row, params.stage, params.coord_format) <= params.max_length
-    ]
-    if not fitting:
-        raise ValueError(f"{file}: none of {len(rows)} rows fits in max_length {params.max_length} tokens")
-    return fitting, len(rows) - len(fitting)
-
-
-def build_trainer(model, processor, rows: list[Example], params: TrainParams, folder: Path) -> Trainer:
+def build_trainer(model, processor, rows: Rows, params: TrainParams, folder: Path) -> Trainer:
     """The transformers Trainer with the arguments that these parameters stand for."""
     on_gpu = torch.cuda.is_available()
     arguments = TrainingArguments(
@@ -153,6 +209,8 @@ def build_trainer(model, processor, rows: list[Example], params: TrainParams, fo
         save_total_limit=2,
         dataloader_num_workers=params.num_workers,
         dataloader_persistent_workers=params.num_workers > 0,
+        dataloader_prefetch_factor=4 if params.num_workers else None,
+        ddp_find_unused_parameters=False,
         dataloader_pin_memory=on_gpu,
         remove_unused_columns=False,
         report_to=tracker(params.wandb),
@@ -162,7 +220,8 @@ def build_trainer(model, processor, rows: list[Example], params: TrainParams, fo
     )
     images = resolve(params.data_dir)
     collator = Collator(processor, params.stage, images, params.pad_to_multiple_of, params.coord_format)
-    trainer = Trainer(model, arguments, data_collator=collator, train_dataset=rows, callbacks=[Watch()])
+    callbacks = [Watch(params.usd_per_hour), StopOnSigterm()]
+    trainer = LengthGroupedTrainer(model, arguments, data_collator=collator, train_dataset=rows, callbacks=callbacks)
     trainer.remove_callback(PrinterCallback)  # Watch prints
     return trainer
 
@@ -226,42 +285,15 @@ def complete(checkpoint: Path) -> bool:
         return False
 
 
-def print_plan(model: PeftModel, trainer: Trainer, rows: list[Example], dropped: int) -> None:
+def print_plan(model: PeftModel, trainer: Trainer, rows: Rows, dropped: int) -> None:
     """Say what is about to be trained."""
     trainable, total = model.get_nb_trainable_parameters()
+    args = trainer.args
+    step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    steps = args.max_steps if args.max_steps > 0 else math.ceil(len(rows) / step * args.num_train_epochs)
     print(
-        f"{len(rows)} rows ({dropped} too long, dropped) · {sum(len(row.turns) for row in rows)} turns · "
-        f"{trainable / 1e6:.2f} M trainable of {total / 1e6:.1f} M parameters on {model.device}",
+        f"{len(rows):,} rows ({dropped:,} too long, dropped), {rows.turns:,} turns, {sum(rows.lengths):,} tokens; "
+        f"{steps:,} steps of {step} rows; {trainable / 1e6:.2f} M trainable of {total / 1e6:.1f} M parameters "
+        f"in {str(compute_dtype()).removeprefix('torch.')} on {device_name(model.device)}",
         flush=True,
-    )
-
-
-def save_adapter(model: PeftModel, processor: ProcessorMixin, record: dict, final: Path) -> None:
-    """Write the adapter folder in one move: adapter, processor with its image size, forge.json, model card."""
-    draft = final.with_name("final.tmp")
-    shutil.rmtree(draft, ignore_errors=True)
-    model.save_pretrained(draft)
-    processor.save_pretrained(draft)
-    (draft / "forge.json").write_text(json.dumps(record, indent=1))
-    (draft / "README.md").write_text(model_card(record))
-    shutil.rmtree(final, ignore_errors=True)
-    draft.rename(final)
-
-
-def model_card(record: dict) -> str:
-    """The README of an adapter folder, with the metadata that the hub reads."""
-    params, training = record["identity"]["params"], record["training"]
-    stage = {1: "grounding", 2: "reasoning"}[record["identity"]["stage"]]
-    return (
-        f"---\nbase_model: {params['base_model']}\nlibrary_name: peft\npipeline_tag: image-text-to-text\n---\n\n"
-        f"# Churninator, stage {record['identity']['stage']}: {stage}\n\n"
-        f"A LoRA adapter (rank {params['lora_rank']}) for `{params['base_model']}`, revision "
-        f"`{params['base_revision']}`, made with the Churninator Forge {record['forge']}.\n\n"
-        f"- Rows: {training['rows']}, steps: {training['steps']}\n"
-        f"- Training took {training['seconds']} s on {training['device']}, in {training['precision']}\n"
-        f"- Image size (longest edge): {params['image_size']} px; the processor here has it set\n"
-        f"- Coordinates in prompts and answers: {params['coord_format']}\n"
-        f"- Base in 4 bits during training: {params['load_in_4bit']}\n"
-        f"- Parent adapter: {record['identity']['parent_adapter'] or 'none'}\n"
-        f"- Data sha256: {record['identity']['data_sha256']}\n"
     )

@@ -4,34 +4,65 @@ Both are set on the model itself, so that they hold under DDP too.
 """
 
 import math
+import signal
 import time
 from types import MethodType
 
 import torch
 from peft import PeftModel
 from torch.nn import functional as F
-from transformers import TrainerCallback
+from torch.utils.checkpoint import checkpoint
+from transformers import Trainer, TrainerCallback
 from transformers.models.idefics3.modeling_idefics3 import Idefics3CausalLMOutputWithPast
 
 from forge_core.training.collate import IGNORED
+from forge_core.training.rows import LengthGrouped
+
+CHUNK = 512  # supervised positions whose logits exist at a time
+PROBE = 20  # steps after which time and cost are projected
+
+
+class LengthGroupedTrainer(Trainer):
+    """The Trainer over `Rows`, each optimizer step's rows of like length."""
+
+    def _get_train_sampler(self, train_dataset=None) -> LengthGrouped:
+        arguments = self.args
+        group = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
+        return LengthGrouped(train_dataset or self.train_dataset, group, arguments.seed)
 
 
 def train_only_labelled(model: PeftModel) -> None:
-    """Compute logits at supervised positions alone: the others (about 95%) only cost memory."""
+    """Compute logits at supervised positions alone, a chunk at a time: the others (about 95%) only cost memory.
+
+    A loss that is not finite raises FloatingPointError naming the rows (`ids`) of its batch.
+    """
     base = model.get_base_model()
     whole = base.forward
 
-    def forward(self, labels=None, num_items_in_batch=None, **inputs):
+    def forward(self, labels=None, num_items_in_batch=None, ids=None, **inputs):
         if labels is None:
             return whole(**inputs)
         hidden = self.model(**inputs, use_cache=False).last_hidden_state[:, :-1]  # (B, T-1, D)
         targets = labels[:, 1:]
         kept = targets != IGNORED
-        logits = self.lm_head(hidden[kept]).float()  # (supervised, V)
-        total = F.cross_entropy(logits, targets[kept], reduction="sum")
+        total = _cross_entropy(self.lm_head, hidden[kept], targets[kept])
+        if not torch.isfinite(total):
+            raise FloatingPointError(f"loss is {total.item()} on rows {', '.join(ids or ['?'])}; lower learning_rate")
         return Idefics3CausalLMOutputWithPast(loss=total / (num_items_in_batch or kept.sum()))
 
     base.forward = MethodType(forward, base)
+
+
+def _cross_entropy(head: torch.nn.Module, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Summed loss of `hidden` (N, D) against `targets` (N); the backward pass makes each chunk's logits again."""
+
+    def part(some: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(head(some).float(), wanted, reduction="sum")
+
+    pieces = list(zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True))
+    if len(pieces) == 1:
+        return part(*pieces[0])
+    return sum(checkpoint(part, *piece, use_reentrant=False) for piece in pieces)
 
 
 def freeze_tower(model: PeftModel) -> None:
@@ -46,10 +77,24 @@ def freeze_tower(model: PeftModel) -> None:
 
 
 class Watch(TrainerCallback):
-    """Prints one line per logging step, and stops a run whose loss is no longer finite."""
+    """Prints one line per logging step, and after `PROBE` steps what the whole will take."""
+
+    def __init__(self, usd_per_hour: float) -> None:
+        self.usd_per_hour = usd_per_hour
 
     def on_train_begin(self, args, state, control, **_):
         self.began, self.first = time.monotonic(), state.global_step
+
+    def on_step_end(self, args, state, control, **_):
+        done = state.global_step - self.first
+        if done == 1:  # the first one warms up
+            self.warm = time.monotonic()
+        if done == PROBE and state.is_world_process_zero:
+            step = (time.monotonic() - self.warm) / (PROBE - 1)
+            hours = step * (state.max_steps - state.global_step) / 3600
+            cost = f"${hours * self.usd_per_hour:.2f}" if self.usd_per_hour else "cost unknown (usd_per_hour)"
+            left = f"{state.max_steps - state.global_step} more"
+            print(f"a step takes {step:.2f} s (mean of {PROBE - 1}), {left} {hours:.2g} h, {cost}", flush=True)
 
     def on_log(self, args, state, control, logs=None, **_):
         if "loss" not in (logs or {}):
@@ -58,8 +103,32 @@ class Watch(TrainerCallback):
             raise FloatingPointError(f"step {state.global_step}: loss is {logs['loss']}; lower learning_rate")
         done = state.global_step - self.first
         left = (time.monotonic() - self.began) / done * (state.max_steps - state.global_step)
-        print(
-            f"step {state.global_step}/{state.max_steps} · loss {logs['loss']:.4f} · "
-            f"lr {logs['learning_rate']:.2e} · {left:.0f} s left",
-            flush=True,
-        )
+        if state.is_world_process_zero:
+            print(
+                f"step {state.global_step}/{state.max_steps} · loss {logs['loss']:.4f} · "
+                f"lr {logs['learning_rate']:.2e} · {left:.0f} s left",
+                flush=True,
+            )
+
+
+class StopOnSigterm(TrainerCallback):
+    """On SIGTERM (an outbid host, `kill`) the step under way is finished and saved, then training stops."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def on_train_begin(self, args, state, control, **_):
+        self.before = signal.signal(signal.SIGTERM, self._ask)
+
+    def on_step_end(self, args, state, control, **_):
+        asked = torch.tensor(self.asked, dtype=torch.int32, device=args.device)
+        if args.world_size > 1:  # all stop after the same step, or those that go on wait for ever
+            torch.distributed.all_reduce(asked)
+        if asked:
+            control.should_save = control.should_training_stop = self.asked = True
+
+    def on_train_end(self, args, state, control, **_):
+        signal.signal(signal.SIGTERM, self.before)
+
+    def _ask(self, *_) -> None:
+        self.asked = True

@@ -1,0 +1,18 @@
+"""What the tests of training share: rows, and one finished stage 1."""
+
+from pathlib import Path
+
+import pytest
+from small_training import train_params, write_rows
+
+from forge_core.training.stage import StageRun, run_stage
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory) -> Path:
+    return write_rows(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def grounded(data, tmp_path_factory) -> StageRun:
+    return run_stage(train_params(data, tmp_path_factory.mktemp("grounding")))

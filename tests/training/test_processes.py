@@ -1,0 +1,80 @@
+"""Training as other programs start, stop and read it: signals, several processes, plain libraries."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from small_training import train_params
+from typer.testing import CliRunner
+
+from forge_core.cli import app
+from forge_core.models.embedded import BASE
+
+pytestmark = pytest.mark.slow
+
+
+def write_params(folder: Path, params) -> Path:
+    """The params as a file for notebook 03."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "03_train_grounding.yaml"
+    file.write_text(yaml.safe_dump(params.model_dump()))
+    return file
+
+
+def test_sigterm_saves_and_the_next_run_ends_as_an_unbroken_one(grounded, data, tmp_path):
+    file = write_params(tmp_path, train_params(data, tmp_path / "out"))
+    command = [sys.executable, "-m", "forge_core.training", "--params", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if line.startswith("step 3/10"):
+                process.send_signal(signal.SIGTERM)
+                break
+        rest = process.stdout.read()
+    assert process.returncode == 143
+    assert "stopped and saved at step" in rest and "step 10/10" not in rest
+    assert not (tmp_path / "out" / "final").exists()
+    result = CliRunner().invoke(app, ["train", str(file)])
+    assert result.exit_code == 0 and "resuming from checkpoint-" in result.stdout
+    ours, theirs = (load_file(f / "adapter_model.safetensors") for f in (grounded.adapter, tmp_path / "out" / "final"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_two_processes_take_the_steps_of_one(data, tmp_path):
+    changes = {"lora_dropout": 0.0, "max_steps": 4}
+    histories = []
+    for count in (1, 2):
+        output = tmp_path / str(count)
+        file = write_params(output, train_params(data, output, batch_size=4 // count, **changes))
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+        command = [sys.executable, *launcher, "-m", "forge_core.training", "--params", str(file)]
+        subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300)
+        record = json.loads((output / "final" / "forge.json").read_text())
+        assert record["training"]["processes"] == count
+        histories.append([entry["loss"] for entry in record["history"] if "loss" in entry])
+    assert len(histories[0]) == 4 and histories[0] == pytest.approx(histories[1], abs=1e-4)
+
+
+def test_the_adapter_folder_opens_with_plain_libraries(grounded):
+    program = f"""
+import sys, torch
+from peft import PeftModel
+from transformers import AutoModelForImageTextToText, AutoProcessor
+model = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained({str(BASE)!r}), {str(grounded.adapter)!r})
+processor = AutoProcessor.from_pretrained({str(grounded.adapter)!r})
+assert processor.image_processor.size == {{"longest_edge": 512}} and model.peft_config["default"].r == 8
+assert sum(value.abs().sum() for name, value in model.named_parameters() if "lora_B" in name) > 0
+assert "forge_core" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_params_of_another_notebook_are_refused():
+    result = CliRunner().invoke(app, ["train", "params/embedded/02_preprocess.yaml"])
+    assert result.exit_code == 2 and "not the params of a training notebook" in result.stderr
