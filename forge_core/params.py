@@ -107,6 +107,7 @@ class TrainParams(NotebookParams):
     pad_to_multiple_of: Positive  # tokens
     logging_steps: Positive
     save_steps: Positive  # a killed run continues from the last of these
+    held_out: Count  # screenshots kept from training; clicks on them, scored at each save, choose the best; 0 = none
     activation_checkpointing: bool  # less memory, slower
     num_workers: Count  # data loader processes
     wandb: bool  # log to Weights & Biases; the key comes from WANDB_API_KEY

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from forge_core.actions.coordinates import CoordFormat
 from forge_core.data.images import open_image
@@ -71,10 +72,18 @@ def prompt(processor, stage: int, platform: str, instruction: str, coord_format:
 def _answer(
     model, processor, batch: Sequence[Target], stage: int, max_new_tokens: int, coord_format: CoordFormat
 ) -> list[str]:
+    texts = [prompt(processor, stage, target.platform, target.instruction, coord_format) for target in batch]
+    return continue_texts(model, processor, texts, [open_image(target.image) for target in batch], max_new_tokens)
+
+
+def continue_texts(
+    model, processor, texts: Sequence[str], images: Sequence[Image.Image], max_new_tokens: int
+) -> list[str]:
+    """What the model writes, greedily, after each text with its image, up to the end of its turn."""
     device = next(model.parameters()).device
     inputs = processor(
-        text=[prompt(processor, stage, target.platform, target.instruction, coord_format) for target in batch],
-        images=[[open_image(target.image)] for target in batch],
+        text=list(texts),
+        images=[[image] for image in images],
         padding=True,
         padding_side="left",
         return_tensors="pt",

@@ -1,6 +1,8 @@
 """The rows of a stage for the Trainer: those that fit, and an order that puts rows of like length into one batch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from heapq import nsmallest
 from pathlib import Path
 
 import torch
@@ -34,18 +36,35 @@ class Rows(Dataset):
         return Example.model_validate_json(self.lines[index])
 
 
-def fitting_rows(file: Path, processor: ProcessorMixin, params: TrainParams) -> tuple[Rows, int]:
-    """Rows of at most `max_length` tokens, and how many were dropped: a cut row would lose image tokens."""
-    rows, dropped = Rows(), 0
+def fitting_rows(file: Path, processor: ProcessorMixin, params: TrainParams) -> tuple[Rows, list[Example], int]:
+    """Rows of at most `max_length` tokens, those of the held-out screenshots, and how many were dropped.
+
+    A row that is too long is never cut: it would lose image tokens.
+    """
+    rows, held, dropped = Rows(), [], 0
+    kept_out = choose((row.image for row in read_jsonl(file)), params.held_out, params.seed) if params.held_out else ()
     for row in read_jsonl(file):
+        if row.image in kept_out:
+            held.append(row)
+            continue
         length = token_count(processor, row, params.stage, params.coord_format)
         if length <= params.max_length:
             rows.add(row, length)
         else:
             dropped += 1
     if not len(rows):
-        raise ValueError(f"{file}: none of {dropped} rows fits in max_length {params.max_length} tokens")
-    return rows, dropped
+        out = f" ({len(held)} held out)" if held else ""
+        raise ValueError(f"{file}: none of {dropped} rows{out} fits in max_length {params.max_length} tokens")
+    return rows, held, dropped
+
+
+def choose(images: Iterable[str], count: int, seed: int) -> set[str]:
+    """`count` of these names, by lot."""
+
+    def lot(image: str) -> bytes:
+        return blake2b(f"{seed} {image}".encode(), digest_size=8).digest()
+
+    return set(nsmallest(count, set(images), key=lot))
 
 
 class LengthGrouped(LengthGroupedSampler):

@@ -34,9 +34,10 @@ from forge_core.paths import ROOT, resolve
 from forge_core.results import digest
 from forge_core.training.adapter import save_adapter
 from forge_core.training.collate import Collator
+from forge_core.training.held_out import HeldOut
 from forge_core.training.rows import Rows, fitting_rows
 from forge_core.training.trainer import (
-    LengthGroupedTrainer,
+    StageTrainer,
     StopOnSigterm,
     Watch,
     freeze_tower,
@@ -83,18 +84,22 @@ def run_stage(params: TrainParams) -> StageRun:
     set_seed(params.seed)
     processor = load_processor(params.base_model, params.base_revision, params.image_size)
     model = trainable_model(params)
-    rows, dropped = fitting_rows(rows_file, processor, params)
+    rows, held, dropped = fitting_rows(rows_file, processor, params)
     with _processes().main_process_first():
         folder = checkpoints(output, identity)
-    trainer = build_trainer(model, processor, rows, params, folder)
+    held_out = HeldOut(held, processor, params.stage, resolve(params.data_dir), params.coord_format)
+    trainer = build_trainer(model, processor, rows, held_out, params, folder)
     if trainer.is_world_process_zero():
         print_plan(model, trainer, rows, dropped)
     began = time.monotonic()
     train(trainer, folder)
     training = {
         "rows": len(rows),
+        "held_out_rows": len(held),
+        "held_out_clicks": best_clicks(trainer.state.log_history),
         "dropped_rows": dropped,
         "steps": trainer.state.global_step,
+        "best_step": trainer.state.best_global_step or trainer.state.global_step,
         "seconds": round(time.monotonic() - began, 1),
         "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "device": device_name(model.device),
@@ -122,6 +127,11 @@ def train(trainer: Trainer, folder: Path) -> None:
     if any(getattr(callback, "asked", False) for callback in trainer.callback_handler.callbacks):
         print(f"SIGTERM: stopped and saved at step {trainer.state.global_step}; a new run continues", flush=True)
         raise SystemExit(143)
+
+
+def best_clicks(history: list[dict]) -> float | None:
+    """The best share of clicks on held-out screenshots; None where there were none."""
+    return max((entry["eval_clicks"] for entry in history if "eval_clicks" in entry), default=None)
 
 
 def device_name(where: torch.device) -> str:
@@ -187,7 +197,7 @@ def coord_format_of(adapter: Path) -> CoordFormat:
     return record.get("identity", {}).get("params", {}).get("coord_format", "4-decimals")
 
 
-def build_trainer(model, processor, rows: Rows, params: TrainParams, folder: Path) -> Trainer:
+def build_trainer(model, processor, rows: Rows, held_out: HeldOut, params: TrainParams, folder: Path) -> Trainer:
     """The transformers Trainer with the arguments that these parameters stand for."""
     on_gpu = torch.cuda.is_available()
     arguments = TrainingArguments(
@@ -207,6 +217,11 @@ def build_trainer(model, processor, rows: Rows, params: TrainParams, folder: Pat
         logging_nan_inf_filter=False,
         save_steps=params.save_steps,
         save_total_limit=2,
+        eval_strategy="steps" if held_out.asked else "no",
+        eval_steps=params.save_steps,
+        per_device_eval_batch_size=params.batch_size,
+        load_best_model_at_end=bool(held_out.asked),
+        metric_for_best_model="eval_rank",
         dataloader_num_workers=params.num_workers,
         dataloader_persistent_workers=params.num_workers > 0,
         dataloader_prefetch_factor=4 if params.num_workers else None,
@@ -221,7 +236,10 @@ def build_trainer(model, processor, rows: Rows, params: TrainParams, folder: Pat
     images = resolve(params.data_dir)
     collator = Collator(processor, params.stage, images, params.pad_to_multiple_of, params.coord_format)
     callbacks = [Watch(params.usd_per_hour), StopOnSigterm()]
-    trainer = LengthGroupedTrainer(model, arguments, data_collator=collator, train_dataset=rows, callbacks=callbacks)
+    trainer = StageTrainer(
+        model, arguments, data_collator=collator, train_dataset=rows, eval_dataset=held_out.asked, callbacks=callbacks
+    )
+    trainer.held_out = held_out
     trainer.remove_callback(PrinterCallback)  # Watch prints
     return trainer
 

@@ -6,9 +6,11 @@ Both are set on the model itself, so that they hold under DDP too.
 import math
 import signal
 import time
+from functools import wraps
 from types import MethodType
 
 import torch
+import wandb
 from peft import PeftModel
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -16,14 +18,27 @@ from transformers import Trainer, TrainerCallback
 from transformers.models.idefics3.modeling_idefics3 import Idefics3CausalLMOutputWithPast
 
 from forge_core.training.collate import IGNORED
+from forge_core.training.held_out import HeldOut
 from forge_core.training.rows import LengthGrouped
 
 CHUNK = 512  # supervised positions whose logits exist at a time
 PROBE = 20  # steps after which time and cost are projected
 
 
-class LengthGroupedTrainer(Trainer):
-    """The Trainer over `Rows`, each optimizer step's rows of like length."""
+class StageTrainer(Trainer):
+    """The Trainer over `Rows`, each optimizer step's rows of like length; its evaluation is `held_out`'s clicks."""
+
+    held_out: HeldOut
+
+    def evaluate(self, *_, **__) -> dict[str, float]:
+        """Score the clicks on the held-out screenshots, log the rate, and to W&B the answers."""
+        rate, shown = self.held_out.score(self.model, self.args.eval_batch_size)
+        self.log({"eval_clicks": rate})
+        if wandb.run and self.is_world_process_zero():
+            rows = [[*list(row.values())[:-1], wandb.Image(row["screenshot"])] for row in shown]
+            wandb.log({"held out": wandb.Table(columns=list(shown[0]), data=rows)}, commit=False)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, {"eval_clicks": rate})
+        return {"eval_rank": rate + 1e-9 * self.state.global_step}  # of equals the later
 
     def _get_train_sampler(self, train_dataset=None) -> LengthGrouped:
         arguments = self.args
@@ -39,6 +54,7 @@ def train_only_labelled(model: PeftModel) -> None:
     base = model.get_base_model()
     whole = base.forward
 
+    @wraps(type(base).forward)  # generate() and the Trainer read its signature
     def forward(self, labels=None, num_items_in_batch=None, ids=None, **inputs):
         if labels is None:
             return whole(**inputs)
@@ -86,6 +102,8 @@ class Watch(TrainerCallback):
         self.began, self.first = time.monotonic(), state.global_step
 
     def on_step_end(self, args, state, control, **_):
+        if state.global_step >= state.max_steps and args.eval_strategy != "no":
+            control.should_evaluate = True  # the last one takes part, at whatever step
         done = state.global_step - self.first
         if done == 1:  # the first one warms up
             self.warm = time.monotonic()
@@ -97,6 +115,8 @@ class Watch(TrainerCallback):
             print(f"a step takes {step:.2f} s (mean of {PROBE - 1}), {left} {hours:.2g} h, {cost}", flush=True)
 
     def on_log(self, args, state, control, logs=None, **_):
+        if "eval_clicks" in (logs or {}) and state.is_world_process_zero:
+            print(f"step {state.global_step}/{state.max_steps} · held-out clicks {logs['eval_clicks']:.1%}", flush=True)
         if "loss" not in (logs or {}):
             return
         if not math.isfinite(logs["loss"]):

@@ -13,9 +13,11 @@ from forge_core.data.schema import read_jsonl
 from forge_core.data.screenspot import Target
 from forge_core.evaluation.stages import evaluate
 from forge_core.models.load import autocast, load_adapter, load_base, load_processor
-from forge_core.params import EvaluateParams, ReasoningParams
+from forge_core.params import EvaluateParams, GroundingParams, ReasoningParams
 from forge_core.training import trainer
 from forge_core.training.collate import Collator
+from forge_core.training.held_out import HeldOut
+from forge_core.training.rows import fitting_rows
 from forge_core.training.stage import complete, newest_complete, run_stage, trainable_model
 
 pytestmark = pytest.mark.slow
@@ -208,3 +210,43 @@ def test_logits_in_chunks_give_the_same_loss_and_gradients(data, monkeypatch):
         results.append((loss.detach(), [p.grad.clone() for p in model.parameters() if p.requires_grad]))
     torch.testing.assert_close(*(loss for loss, _ in results))
     torch.testing.assert_close(*(gradients for _, gradients in results), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("stage", (1, 2))
+def test_held_out_screenshots_are_scored_at_each_save_and_the_best_is_kept(data, grounded, tmp_path, stage):
+    changes = {"held_out": 5, "max_steps": 7, "save_steps": 3}
+    changes |= {"parent_adapter": str(grounded.adapter)} if stage == 2 else {}
+    asked = train_params(data, tmp_path, ReasoningParams if stage == 2 else GroundingParams, **changes)
+    record = run_stage(asked).record
+    scored = {entry["step"]: entry["eval_clicks"] for entry in record["history"] if "eval_clicks" in entry}
+    assert list(scored) == [3, 6, 7] and all(round(5 * share) == pytest.approx(5 * share) for share in scored.values())
+    training = record["training"]
+    assert training["held_out_clicks"] == max(scored.values()) == scored[training["best_step"]]
+    assert training["held_out_rows"] > 0
+    assert training["rows"] + training["held_out_rows"] == len(list(read_jsonl(data / f"stage{stage}.jsonl")))
+
+
+def test_no_held_out_screenshot_is_trained_on(data):
+    asked = train_params(data, data / "unused", held_out=5)
+    rows, held, _ = fitting_rows(data / "stage1.jsonl", load_processor("embedded"), asked)
+    trained = {rows[index].image for index in range(len(rows))}
+    assert len({row.image for row in held}) == 5 and not trained & {row.image for row in held}
+
+
+def test_scoring_in_between_changes_no_step(data, tmp_path):
+    losses = []
+    for save_steps in (2, 100):
+        stage = run_stage(
+            train_params(data, tmp_path / str(save_steps), held_out=5, max_steps=4, save_steps=save_steps)
+        )
+        losses.append([entry["loss"] for entry in stage.history])
+    assert losses[0] == losses[1]
+
+
+def test_a_base_that_never_acts_hits_nothing_held_out(data):
+    rows = list(read_jsonl(data / "stage1.jsonl"))[:4]
+    held = HeldOut(rows, load_processor("embedded"), 1, data, "4-decimals")
+    assert [row.id for row, _ in held.asked] == [row.id for row in rows]
+    share, shown = held.score(load_base("embedded"), batch_size=3)
+    assert share == 0 and [row["instruction"] for row in shown] == [row.turns[0].instruction for row in rows]
+    assert all(row["outcome"] == "wrong_format" for row in shown)

@@ -1,0 +1,70 @@
+"""Clicks on screenshots that training never sees, scored while it runs: the number that says which checkpoint is best.
+
+Rows give a point and no box, so a click counts when it lies within `NEAR` of that point in x and in y. That is neither
+ScreenSpot's rule nor its data: choosing a checkpoint by the benchmark would make its score worthless.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+from transformers import ProcessorMixin
+
+from forge_core.actions.coordinates import CoordFormat
+from forge_core.actions.prompts import answer_text
+from forge_core.actions.unified import click_point, parse
+from forge_core.data.images import open_image
+from forge_core.data.schema import Example
+from forge_core.evaluation.predict import continue_texts
+from forge_core.evaluation.score import judge
+from forge_core.training.collate import messages
+
+NEAR = 0.05  # of width and height
+SHOWN = 8  # answers in the table for W&B
+
+
+class HeldOut:
+    """The first turn of each row, where it clicks; `images` is the folder that the rows' paths start from."""
+
+    def __init__(
+        self, rows: Sequence[Example], processor: ProcessorMixin, stage: int, images: Path, coord_format: CoordFormat
+    ) -> None:
+        found = ((row, click_point(parse("\n".join(row.turns[0].actions)))) for row in rows)
+        self.asked = [(row, point) for row, point in found if point]
+        self.processor, self.stage, self.images, self.coord_format = processor, stage, images, coord_format
+        answers = [answer_text(row.turns[0], stage, coord_format) for row, _ in self.asked]
+        self.new_tokens = 8 + max((len(processor.tokenizer(answer).input_ids) for answer in answers), default=0)
+
+    def score(self, model, batch_size: int) -> tuple[float, list[dict]]:
+        """(share of hits, the first `SHOWN` answers with their pictures) of the model as it is now."""
+        model.eval()
+        hits, shown = 0, []
+        for start in range(0, len(self.asked), batch_size):
+            batch = self.asked[start : start + batch_size]
+            images = [open_image(self.images / row.image) for row, _ in batch]
+            texts = [self._prompt(row) for row, _ in batch]
+            answers = continue_texts(model, self.processor, texts, images, self.new_tokens)
+            for (row, (x, y)), image, raw in zip(batch, images, answers, strict=True):
+                box = (x - NEAR, y - NEAR, x + NEAR, y + NEAR)
+                outcome, clicked = judge(raw, box, self.coord_format)
+                hits += outcome == "hit"
+                if len(shown) < SHOWN:
+                    picture = _draw(image, box, clicked)
+                    asked = row.turns[0].instruction
+                    shown.append({"instruction": asked, "answer": raw, "outcome": outcome, "screenshot": picture})
+        return hits / len(self.asked), shown
+
+    def _prompt(self, row: Example) -> str:
+        chat = messages(row.turns[:1], self.stage, row.platform, with_answers=False, coord_format=self.coord_format)
+        return self.processor.apply_chat_template(chat, add_generation_prompt=True)
+
+
+def _draw(image: Image.Image, box: Sequence[float], clicked: Sequence[float] | None) -> Image.Image:
+    """The screenshot with the box in blue and the click, if any, as a ring; both normalised."""
+    image = image.copy()
+    pen, (width, height) = ImageDraw.Draw(image), image.size
+    line = max(2, width // 300)
+    pen.rectangle([box[0] * width, box[1] * height, box[2] * width, box[3] * height], outline="#0072B2", width=line)
+    if clicked:
+        pen.circle((clicked[0] * width, clicked[1] * height), 4 * line, outline="#CC79A7", width=line)
+    return image
