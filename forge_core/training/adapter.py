@@ -12,6 +12,8 @@ def save_adapter(model: PeftModel, processor: ProcessorMixin, record: dict, fina
     """Write the adapter folder in one move: adapter, processor with its image size, forge.json, model card."""
     draft = final.with_name("final.tmp")
     shutil.rmtree(draft, ignore_errors=True)
+    # by its name: peft would write the folder where the base lies on this machine
+    model.peft_config["default"].base_model_name_or_path = record["identity"]["params"]["base_model"]
     model.save_pretrained(draft)
     processor.save_pretrained(draft)
     (draft / "forge.json").write_text(json.dumps(record, indent=1))
