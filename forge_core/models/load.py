@@ -115,7 +115,9 @@ def load_adapter(model: PreTrainedModel, folder: Path, trainable: bool = False) 
     if not (Path(folder) / "adapter_config.json").is_file():
         raise FileNotFoundError(f"{folder} holds no adapter (adapter_config.json); has its training finished?")
     with _quiet():
-        return PeftModel.from_pretrained(model, folder, is_trainable=trainable)
+        adapted = PeftModel.from_pretrained(model, folder, is_trainable=trainable)
+    adapted.peft_config["default"].base_model_name_or_path = model.name_or_path  # peft looks there when it saves
+    return adapted
 
 
 @contextmanager

@@ -12,14 +12,18 @@ def save_adapter(model: PeftModel, processor: ProcessorMixin, record: dict, fina
     """Write the adapter folder in one move: adapter, processor with its image size, forge.json, model card."""
     draft = final.with_name("final.tmp")
     shutil.rmtree(draft, ignore_errors=True)
-    # by its name: peft would write the folder where the base lies on this machine
-    model.peft_config["default"].base_model_name_or_path = record["identity"]["params"]["base_model"]
     model.save_pretrained(draft)
+    _name_base(draft / "adapter_config.json", record["identity"]["params"]["base_model"])
     processor.save_pretrained(draft)
     (draft / "forge.json").write_text(json.dumps(record, indent=1))
     (draft / "README.md").write_text(model_card(record))
     shutil.rmtree(final, ignore_errors=True)
     draft.rename(final)
+
+
+def _name_base(config: Path, base: str) -> None:
+    """Say the base's name where peft wrote the folder in which it lies on this machine."""
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": base}, indent=2))
 
 
 def model_card(record: dict) -> str:
@@ -31,11 +35,24 @@ def model_card(record: dict) -> str:
         f"# Churninator, stage {record['identity']['stage']}: {stage}\n\n"
         f"A LoRA adapter (rank {params['lora_rank']}) for `{params['base_model']}`, revision "
         f"`{params['base_revision']}`, made with the Churninator Forge {record['forge']}.\n\n"
-        f"- Rows: {training['rows']}, steps: {training['steps']}\n"
-        f"- Training took {training['seconds']} s on {training['device']}, in {training['precision']}\n"
+        f"- Rows: {training['rows']}, optimizer steps: {training['steps']}, the adapter is that of step "
+        f"{training['best_step']}\n"
+        f"- Clicks on held-out screenshots (within 5% of the point): {_share(training['held_out_clicks'])}\n"
+        f"- Hardware: {training['processes']} x {training['device']}, {training['precision'].removeprefix('torch.')}; "
+        f"{training['seconds']} s, {_dollars(training['usd'])}\n"
         f"- Image size (longest edge): {params['image_size']} px; the processor here has it set\n"
         f"- Coordinates in prompts and answers: {params['coord_format']}\n"
         f"- Base in 4 bits during training: {params['load_in_4bit']}\n"
         f"- Parent adapter: {record['identity']['parent_adapter'] or 'none'}\n"
-        f"- Data sha256: {record['identity']['data_sha256']}\n"
+        f"- Data: {training['data']}; sha256 {record['identity']['data_sha256']}\n"
+        f"- Learning rate {params['learning_rate']}, {params['batch_size']} x {params['gradient_accumulation']} rows a "
+        f"step and device, LoRA alpha {params['lora_alpha']}, dropout {params['lora_dropout']}\n"
     )
+
+
+def _share(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.1%}"
+
+
+def _dollars(value: float) -> str:
+    return f"${value:.2f}" if value else "cost not known"

@@ -88,12 +88,14 @@ def run_stage(params: TrainParams) -> StageRun:
     with _processes().main_process_first():
         folder = checkpoints(output, identity)
     held_out = HeldOut(held, processor, params.stage, resolve(params.data_dir), params.coord_format)
+    check_space(model, folder)
     trainer = build_trainer(model, processor, rows, held_out, params, folder)
     if trainer.is_world_process_zero():
         print_plan(model, trainer, rows, dropped)
     began = time.monotonic()
     train(trainer, folder)
     training = {
+        "data": data_sources(rows_file),
         "rows": len(rows),
         "held_out_rows": len(held),
         "held_out_clicks": best_clicks(trainer.state.log_history),
@@ -127,6 +129,27 @@ def train(trainer: Trainer, folder: Path) -> None:
     if any(getattr(callback, "asked", False) for callback in trainer.callback_handler.callbacks):
         print(f"SIGTERM: stopped and saved at step {trainer.state.global_step}; a new run continues", flush=True)
         raise SystemExit(143)
+
+
+def data_sources(rows_file: Path) -> str:
+    """Where the rows come from, by the manifest beside them: repository, revision, subsets."""
+    manifest = rows_file.with_suffix(".manifest.json")
+    if not manifest.is_file():
+        return rows_file.name
+    found = json.loads(manifest.read_text())
+    source, subsets = found["source"], ", ".join(found["subsets"])
+    return f"{source['repository']}@{source['commit'] or source['revision']} ({subsets})" if source else subsets
+
+
+def check_space(model: PeftModel, folder: Path) -> None:
+    """Raise OSError where three checkpoints (weights and Adam's two moments, fp32) and the adapter would not fit."""
+    needed = 10 * 4 * sum(p.numel() for p in model.parameters() if p.requires_grad)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(
+            f"{folder}: {free / 2**30:.1f} GiB are free, the checkpoints need {needed / 2**30:.1f} GiB; make room, "
+            "name another output_dir, or lower lora_rank"
+        )
 
 
 def best_clicks(history: list[dict]) -> float | None:
@@ -215,6 +238,7 @@ def build_trainer(model, processor, rows: Rows, held_out: HeldOut, params: Train
         activation_checkpointing=params.activation_checkpointing,
         logging_steps=params.logging_steps,
         logging_nan_inf_filter=False,
+        include_num_input_tokens_seen="non_padding",
         save_steps=params.save_steps,
         save_total_limit=2,
         eval_strategy="steps" if held_out.asked else "no",

@@ -4,6 +4,7 @@ Both are set on the model itself, so that they hold under DDP too.
 """
 
 import math
+import resource
 import signal
 import time
 from functools import wraps
@@ -29,6 +30,14 @@ class StageTrainer(Trainer):
     """The Trainer over `Rows`, each optimizer step's rows of like length; its evaluation is `held_out`'s clicks."""
 
     held_out: HeldOut
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """As the Trainer's, with the most memory in use so far (GiB; on a CPU the process's)."""
+        if torch.cuda.is_available():
+            logs["memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        else:
+            logs["memory_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        super().log(logs, start_time)
 
     def evaluate(self, *_, **__) -> dict[str, float]:
         """Score the clicks on the held-out screenshots, log the rate, and to W&B the answers."""

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from forge_core.cli import app
 from forge_core.models.embedded import BASE
+from forge_core.training.stage import run_stage
 
 pytestmark = pytest.mark.slow
 
@@ -73,6 +74,20 @@ assert sum(value.abs().sum() for name, value in model.named_parameters() if "lor
 assert "forge_core" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_card_says_base_data_score_hardware_and_cost(data, tmp_path):
+    stage = run_stage(train_params(data, tmp_path, max_steps=1, held_out=3, usd_per_hour=36_000.0))
+    card, training = (stage.adapter / "README.md").read_text(), stage.record["training"]
+    for said in (
+        "base_model: embedded", "Data: sandbox_web, sandbox_desktop, sandbox_mobile; sha256 ", "1 x cpu, ",
+        f"held-out screenshots (within 5% of the point): {training['held_out_clicks']:.1%}", f"${training['usd']:.2f}",
+    ):  # fmt: skip
+        assert said in card, card
+    assert training["usd"] == pytest.approx(10 * training["seconds"], rel=0.1)
+    assert json.loads((stage.adapter / "adapter_config.json").read_text())["base_model_name_or_path"] == "embedded"
+    entry = stage.history[0]
+    assert entry["train_tokens_per_second"] > 0 and 0 < entry["memory_gib"] < 8
 
 
 def test_params_of_another_notebook_are_refused():
