@@ -29,7 +29,8 @@ PLAIN = {
     "run": "benchmark", "seed": 0, "stage1_subsets": ["seeclick"], "stage2_subsets": ["coat"], "max_turns": 16,
     "max_rows": 0, "max_rejected_share": 0.0, "use_shares": False, "drop_near_duplicates": False,
     "drop_off_screen": False, "max_target_share": 1.0, "min_target_px": 0, "max_platform_share": 1.0,
-    "max_action_share": 1.0, "usd_per_hour": 0.0, "base_model": "embedded", "image_size": 1152,
+    "max_action_share": 1.0, "usd_per_hour": 0.0, "base_model": "embedded", "base_revision": "main",
+    "image_size": 1152,
 }  # fmt: skip
 ROOT = "seeclick/seeclick_web_imgs"
 WORDS = ("Save", "Open", "Settings", "Home", "it's here", "next page", "a, b (c)", "café", "Filter", "Search")

@@ -139,7 +139,7 @@ def _say_errors(action: Callable[[], None]) -> None:
     """Run it; what its user can mend is said in one line, and the exit status is 2."""
     try:
         action()
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, MemoryError) as error:
         print(error, file=sys.stderr)
         raise typer.Exit(2) from None
 

@@ -55,6 +55,7 @@ class ExploreParams(NotebookParams):
     benchmark_dir: Text  # ScreenSpot-v2 layout
     benchmark_screens: Positive  # screens drawn per platform (sandbox only)
     base_model: Text  # for what a screenshot costs in tokens
+    base_revision: Text  # commit of the base model (hub only)
     image_size: Positive  # px, longest edge after resizing
 
 
@@ -78,6 +79,7 @@ class PreprocessParams(NotebookParams):
     workers: Count  # processes; 0 = one for each core
     usd_per_hour: Annotated[float, Field(ge=0)]  # price of the machine that will train; 0 = unknown
     base_model: Text  # for token counts
+    base_revision: Text  # commit of the base model (hub only)
     image_size: Positive  # px, longest edge after resizing
 
 

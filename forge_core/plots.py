@@ -62,26 +62,36 @@ def gallery(scored: Sequence[Scored], targets: Sequence[Target], title: str, cou
 
 
 def loss_curve(log_history: Sequence[Mapping], title: str) -> Figure:
-    """Training loss (nats a token) and learning rate by optimizer step, from the Trainer's `state.log_history`."""
-    losses = np.array([(row["step"], row["loss"]) for row in log_history if "loss" in row], dtype=float)
+    """Loss (nats a token), held-out clicks if any, and learning rate by step, from the Trainer's `log_history`."""
+    losses = _logged(log_history, "loss")
     if not len(losses):
         raise ValueError("the log holds no training loss")
-    rates = np.array([(row["step"], row["learning_rate"]) for row in log_history if "learning_rate" in row])
-    fig = figure(8, 4.6, title)
-    upper, lower = fig.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    clicks, rates = _logged(log_history, "eval_clicks"), _logged(log_history, "learning_rate")
+    heights = (3, 1.5, 1) if len(clicks) else (3, 1)
+    fig = figure(8, 1.3 + 0.85 * sum(heights), title)
+    upper, *middle, lower = fig.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     smooth = _smooth(losses[:, 1])
     upper.plot(*losses.T, color=SKY, linewidth=0.8, label="logged")
     upper.plot(losses[:, 0], smooth, color=BLUE, linewidth=2, label=f"smoothed, last {smooth[-1]:.3f}")
-    held_out = np.array([(row["step"], row["eval_loss"]) for row in log_history if "eval_loss" in row]).reshape(-1, 2)
-    if len(held_out):
-        upper.plot(*held_out.T, "o-", color=RED, label=f"held out, last {held_out[-1, 1]:.3f}")
     upper.set(ylabel="loss (nats/token)", yscale="log")
-    lower.plot(*rates.reshape(-1, 2).T, color=GREEN)
+    legend(upper)
+    for axes in middle:
+        best = len(clicks) - 1 - int(clicks[::-1, 1].argmax())  # of equals the later, as training takes it
+        axes.plot(*clicks.T, "o-", color=ORANGE)
+        axes.plot(*clicks[best], "o", color=RED, markersize=9, label=f"best, {clicks[best, 1]:.1%}: the adapter")
+        axes.set(ylabel="held-out\nclicks (%)", ylim=(-0.05, 1.05))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
+        legend(axes)
+    lower.plot(*rates.T, color=GREEN)
     lower.set(xlabel="optimizer step", ylabel="learning rate", ylim=(0, None))
     lower.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
-    legend(upper)
     lower.spines[["top", "right"]].set_visible(False)
     return fig
+
+
+def _logged(log_history: Sequence[Mapping], name: str) -> np.ndarray:
+    """(N, 2): step and value of each entry that has `name`."""
+    return np.array([(row["step"], row[name]) for row in log_history if name in row], dtype=float).reshape(-1, 2)
 
 
 def accuracy_bars(tables: Mapping[str, Sequence[Row]], title: str = "Click accuracy") -> Figure:

@@ -14,7 +14,8 @@ PLAIN = {
     "run": "test", "seed": 0, "stage1_subsets": ["sandbox_web"], "stage2_subsets": ["sandbox_web"], "max_turns": 8,
     "max_rows": 0, "max_rejected_share": 1.0, "use_shares": False, "drop_near_duplicates": False,
     "drop_off_screen": False, "max_target_share": 1.0, "min_target_px": 0, "max_platform_share": 1.0,
-    "max_action_share": 1.0, "workers": 1, "usd_per_hour": 0.0, "base_model": "embedded", "image_size": 512,
+    "max_action_share": 1.0, "workers": 1, "usd_per_hour": 0.0, "base_model": "embedded", "base_revision": "main",
+    "image_size": 512,
 }  # fmt: skip
 
 

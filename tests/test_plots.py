@@ -53,12 +53,14 @@ def test_gallery_of_one_outcome_only(targets, tmp_path, outcomes):
 
 def test_loss_curve(tmp_path):
     log = [{"step": n, "loss": 3 / n, "learning_rate": 1e-3 / n} for n in range(1, 60)]
-    fig = plots.loss_curve([*log, {"step": 59, "eval_loss": 0.25}, {"step": 59, "train_loss": 1.0}], "Stage 1")
+    scored = [{"step": n, "eval_clicks": share} for n, share in ((20, 0.5), (40, 0.75), (59, 0.75))]
+    fig = plots.loss_curve([*log, *scored, {"step": 59, "train_loss": 1.0}], "Stage 1")
     check(fig, tmp_path)
-    assert {"held out, last 0.250", "optimizer step", "loss (nats/token)"} <= words(fig)
+    assert {"best, 75.0%: the adapter", "optimizer step", "loss (nats/token)", "held-out\nclicks (%)"} <= words(fig)
+    assert tuple(fig.axes[1].lines[-1].get_xydata()[0]) == (59, 0.75)  # of equals the later
     check(plots.loss_curve(log[:1], "one step"), tmp_path)
     with pytest.raises(ValueError, match="no training loss"):
-        plots.loss_curve([{"step": 1, "eval_loss": 1.0}], "none")
+        plots.loss_curve(scored, "none")
 
 
 def test_accuracy_bars(targets, tmp_path):

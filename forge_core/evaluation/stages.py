@@ -12,7 +12,7 @@ from forge_core.models.load import compute_dtype, load_adapter, load_base, load_
 from forge_core.params import EvaluateParams
 from forge_core.paths import resolve
 from forge_core.results import digest
-from forge_core.training.stage import coord_format_of
+from forge_core.training.adapter import coord_format_of
 
 
 def choose(targets: list[Target], limit: int, seed: int) -> list[Target]:

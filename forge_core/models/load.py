@@ -94,7 +94,22 @@ def load_base(base: str, revision: str = "main", load_in_4bit: bool = True) -> P
             device_map={"": device()},
             quantization_config=quantisation if load_in_4bit else None,
         )
+    if load_in_4bit:
+        _keep_weights(model)
     return model.requires_grad_(False)
+
+
+def _keep_weights(model: PreTrainedModel) -> None:
+    """Forbid bitsandbytes to repack the 4-bit weights, for good, when the model is run in eval mode.
+
+    bitsandbytes 0.50.2 does so on a CPU with AVX512-BF16 (Linear4bit.forward). Its product has no backward pass, so
+    that after clicks were scored in the midst of training, gradients would no longer reach the layers below.
+    """
+    from bitsandbytes.nn import Linear4bit  # not at import: plain LoRA works where bitsandbytes does not
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 def attach_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float, train_vision: str = "none") -> PeftModel:

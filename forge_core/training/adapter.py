@@ -7,6 +7,11 @@ from pathlib import Path
 from peft import PeftModel
 from transformers import ProcessorMixin
 
+from forge_core.actions.coordinates import CoordFormat
+from forge_core.models.load import LORA_TARGETS
+from forge_core.params import TrainParams
+from forge_core.paths import resolve
+
 
 def save_adapter(model: PeftModel, processor: ProcessorMixin, record: dict, final: Path) -> None:
     """Write the adapter folder in one move: adapter, processor with its image size, forge.json, model card."""
@@ -56,3 +61,27 @@ def _share(value: float | None) -> str:
 
 def _dollars(value: float) -> str:
     return f"${value:.2f}" if value else "cost not known"
+
+
+def check_parent(model: PeftModel, params: TrainParams) -> None:
+    """Raise ValueError where the parent adapter has not the shape and coordinates of the params."""
+    parent = model.peft_config["default"]
+    for name, value in (
+        ("lora_rank", parent.r),
+        ("lora_alpha", parent.lora_alpha),
+        ("lora_dropout", parent.lora_dropout),
+        ("train_vision", {targets: name for name, targets in LORA_TARGETS.items()}.get(parent.target_modules)),
+        ("coord_format", coord_format_of(resolve(params.parent_adapter))),
+    ):
+        if getattr(params, name) != value:
+            raise ValueError(
+                f"{name} is {getattr(params, name)}, but the parent adapter {params.parent_adapter} has {value}; "
+                "an adapter that is continued keeps its shape and coordinates"
+            )
+
+
+def coord_format_of(adapter: Path) -> CoordFormat:
+    """How an adapter folder learned to write places, by its forge.json; "4-decimals" where that does not say."""
+    file = adapter / "forge.json"
+    record = json.loads(file.read_text()) if file.is_file() else {}
+    return record.get("identity", {}).get("params", {}).get("coord_format", "4-decimals")

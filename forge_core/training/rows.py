@@ -53,8 +53,9 @@ def fitting_rows(file: Path, processor: ProcessorMixin, params: TrainParams) -> 
         else:
             dropped += 1
     if not len(rows):
-        out = f" ({len(held)} held out)" if held else ""
-        raise ValueError(f"{file}: none of {dropped} rows{out} fits in max_length {params.max_length} tokens")
+        if not dropped:
+            raise ValueError(f"{file}: held_out {params.held_out} leaves none of its {len(held)} rows to train on")
+        raise ValueError(f"{file}: none of {dropped} rows fits in max_length {params.max_length} tokens")
     return rows, held, dropped
 
 

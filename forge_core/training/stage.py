@@ -7,48 +7,28 @@ complete checkpoint.
 import json
 import math
 import os
-import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate import PartialState, notebook_launcher
 from peft import PeftModel
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
 from forge_core import __version__
-from forge_core.actions.coordinates import CoordFormat
-from forge_core.models.load import (
-    LORA_TARGETS,
-    attach_lora,
-    compute_dtype,
-    load_adapter,
-    load_base,
-    load_processor,
-    locate,
-)
+from forge_core.models.cost import geometry
+from forge_core.models.load import attach_lora, compute_dtype, load_adapter, load_base, load_processor, locate
 from forge_core.params import TrainParams
 from forge_core.paths import ROOT, resolve
-from forge_core.results import digest
-from forge_core.training.adapter import save_adapter
+from forge_core.training.adapter import check_parent, save_adapter
+from forge_core.training.checkpoints import check_space, checkpoints, describe, newest_complete
 from forge_core.training.collate import Collator
 from forge_core.training.held_out import HeldOut
 from forge_core.training.rows import Rows, fitting_rows
-from forge_core.training.trainer import (
-    StageTrainer,
-    StopOnSigterm,
-    Watch,
-    freeze_tower,
-    train_only_labelled,
-)
+from forge_core.training.trainer import StageTrainer, StopOnSigterm, Watch, freeze_tower, train_only_labelled
 
-# Parameters that do not change what is learned.
-WHERE = (
-    *("run", "output_dir", "data_dir", "parent_adapter", "logging_steps", "save_steps", "num_workers", "wandb"),
-    *("usd_per_hour",),
-)
+CPU_WEIGHTS = 600e6  # of a base, above which a CPU is refused: a step would take minutes
 OUT_OF_MEMORY = (
     "the GPU's memory is full: halve batch_size and double gradient_accumulation, then set activation_checkpointing: "
     "true, then a smaller image_size or max_length (docs/oom.md); the last checkpoint is kept, a new run continues it"
@@ -81,6 +61,7 @@ def run_stage(params: TrainParams) -> StageRun:
         if record["identity"] == identity:
             print(f"{final} is already trained with these parameters and data", flush=True)
             return StageRun(final, record)
+    check_device(params)
     set_seed(params.seed)
     processor = load_processor(params.base_model, params.base_revision, params.image_size)
     model = trainable_model(params)
@@ -92,8 +73,8 @@ def run_stage(params: TrainParams) -> StageRun:
     trainer = build_trainer(model, processor, rows, held_out, params, folder)
     if trainer.is_world_process_zero():
         print_plan(model, trainer, rows, dropped)
-    began = time.monotonic()
     train(trainer, folder)
+    seconds = trainer.state.log_history[-1]["seconds"]
     training = {
         "data": data_sources(rows_file),
         "rows": len(rows),
@@ -102,12 +83,12 @@ def run_stage(params: TrainParams) -> StageRun:
         "dropped_rows": dropped,
         "steps": trainer.state.global_step,
         "best_step": trainer.state.best_global_step or trainer.state.global_step,
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": seconds,
         "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "device": device_name(model.device),
         "processes": trainer.args.world_size,
         "precision": str(compute_dtype()),
-        "usd": round((time.monotonic() - began) / 3600 * params.usd_per_hour, 2),
+        "usd": round(seconds / 3600 * params.usd_per_hour, 2),
     }
     record = {"identity": identity, "forge": __version__, "training": training, "history": trainer.state.log_history}
     if trainer.is_world_process_zero():
@@ -119,13 +100,16 @@ def run_stage(params: TrainParams) -> StageRun:
 def train(trainer: Trainer, folder: Path) -> None:
     """Train from the newest complete checkpoint in `folder` to the end.
 
-    Raises SystemExit (143, as a process that SIGTERM ended) when asked to stop before, with a checkpoint saved, and
-    RuntimeError when memory is short.
+    Raises SystemExit (143, as a process that SIGTERM ended) when asked to stop before, with a checkpoint saved,
+    MemoryError when the GPU's memory is full, and OSError when the disk is.
     """
     try:
         trainer.train(resume_from_checkpoint=newest_complete(folder))
     except torch.OutOfMemoryError as error:
-        raise RuntimeError(f"{OUT_OF_MEMORY} ({str(error).splitlines()[0]})") from None
+        raise MemoryError(f"{OUT_OF_MEMORY} ({str(error).splitlines()[0]})") from None
+    except (OSError, RuntimeError, SafetensorError) as error:  # the libraries raise all three when a disk is full
+        check_space(trainer.model, folder, checkpoints=1, after=f"; the last whole checkpoint is kept ({error})")
+        raise
     if any(getattr(callback, "asked", False) for callback in trainer.callback_handler.callbacks):
         print(f"SIGTERM: stopped and saved at step {trainer.state.global_step}; a new run continues", flush=True)
         raise SystemExit(143)
@@ -141,14 +125,15 @@ def data_sources(rows_file: Path) -> str:
     return f"{source['repository']}@{source['commit'] or source['revision']} ({subsets})" if source else subsets
 
 
-def check_space(model: PeftModel, folder: Path) -> None:
-    """Raise OSError where three checkpoints (weights and Adam's two moments, fp32) and the adapter would not fit."""
-    needed = 10 * 4 * sum(p.numel() for p in model.parameters() if p.requires_grad)
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise OSError(
-            f"{folder}: {free / 2**30:.1f} GiB are free, the checkpoints need {needed / 2**30:.1f} GiB; make room, "
-            "name another output_dir, or lower lora_rank"
+def check_device(params: TrainParams) -> None:
+    """Raise ValueError where no GPU is in sight and the base is too large for a CPU."""
+    if torch.cuda.is_available():
+        return
+    shape = geometry(params.base_model, params.base_revision)
+    if shape.text + shape.vision > CPU_WEIGHTS:
+        raise ValueError(
+            f"no GPU is in sight, and {params.base_model} has {(shape.text + shape.vision) / 1e6:,.0f} M weights: too "
+            "many for a CPU; `forge doctor` says why there is none, base_model: embedded trains without one"
         )
 
 
@@ -194,30 +179,6 @@ def trainable_model(params: TrainParams) -> PeftModel:
     if params.train_vision != "lora":
         freeze_tower(model)
     return model
-
-
-def check_parent(model: PeftModel, params: TrainParams) -> None:
-    """Raise ValueError where the parent adapter has not the shape and coordinates of the params."""
-    parent = model.peft_config["default"]
-    for name, value in (
-        ("lora_rank", parent.r),
-        ("lora_alpha", parent.lora_alpha),
-        ("lora_dropout", parent.lora_dropout),
-        ("train_vision", {targets: name for name, targets in LORA_TARGETS.items()}.get(parent.target_modules)),
-        ("coord_format", coord_format_of(resolve(params.parent_adapter))),
-    ):
-        if getattr(params, name) != value:
-            raise ValueError(
-                f"{name} is {getattr(params, name)}, but the parent adapter {params.parent_adapter} has {value}; "
-                "an adapter that is continued keeps its shape and coordinates"
-            )
-
-
-def coord_format_of(adapter: Path) -> CoordFormat:
-    """How an adapter folder learned to write places, by its forge.json; "4-decimals" where that does not say."""
-    file = adapter / "forge.json"
-    record = json.loads(file.read_text()) if file.is_file() else {}
-    return record.get("identity", {}).get("params", {}).get("coord_format", "4-decimals")
 
 
 def build_trainer(model, processor, rows: Rows, held_out: HeldOut, params: TrainParams, folder: Path) -> Trainer:
@@ -274,57 +235,11 @@ def tracker(wanted: bool) -> str:
         return "none"
     os.environ.setdefault("WANDB_PROJECT", "churninator-forge")
     os.environ.setdefault("WANDB_DIR", str(ROOT))
+    os.environ.setdefault("WANDB_WATCH", "gradients")  # their histograms, weight by weight, at every 100th batch
     if not os.environ.get("WANDB_API_KEY"):
         os.environ["WANDB_MODE"] = "offline"
         print(f"W&B: no WANDB_API_KEY, so offline; later: wandb sync {os.environ['WANDB_DIR']}/wandb/offline-run-*")
     return "wandb"
-
-
-def describe(params: TrainParams, rows_file: Path) -> dict:
-    """What decides the outcome of a stage: parameters, and by hash the data, the parent, and a base in a folder."""
-    parent = resolve(params.parent_adapter) / "adapter_model.safetensors" if params.parent_adapter else None
-    if parent and not parent.is_file():
-        raise FileNotFoundError(f"{parent} is missing; the stage before this one writes it")
-    base = Path(locate(params.base_model))
-    return {
-        "stage": params.stage,
-        "base_sha256": digest(base) if base.is_dir() else None,  # from the hub, the revision tells
-        "params": {name: value for name, value in params.model_dump().items() if name not in WHERE},
-        "data_sha256": digest(rows_file),
-        "parent_adapter": params.parent_adapter or None,
-        "parent_sha256": digest(parent) if parent else None,
-    }
-
-
-def checkpoints(output: Path, identity: dict) -> Path:
-    """The folder for checkpoints; those of another training are removed."""
-    folder, mark = output / "checkpoints", output / "checkpoints" / "identity.json"
-    if folder.is_dir() and (not mark.is_file() or json.loads(mark.read_text()) != identity):
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    mark.write_text(json.dumps(identity, indent=1))
-    return folder
-
-
-def newest_complete(folder: Path) -> str | None:
-    """The newest checkpoint that can be resumed; the Trainer writes `trainer_state.json` last."""
-    for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.split("-")[1])):
-        if complete(checkpoint):
-            print(f"resuming from {checkpoint.name}", flush=True)
-            return str(checkpoint)
-    return None
-
-
-def complete(checkpoint: Path) -> bool:
-    """Whether state and optimizer are there and the adapter can be read to its end."""
-    if not all((checkpoint / name).is_file() for name in ("trainer_state.json", "optimizer.pt", "scheduler.pt")):
-        return False
-    try:
-        with safe_open(checkpoint / "adapter_model.safetensors", "pt"):
-            return True
-    except (OSError, SafetensorError) as error:
-        print(f"{checkpoint.name} is broken ({error}); trying the one before", flush=True)
-        return False
 
 
 def print_plan(model: PeftModel, trainer: Trainer, rows: Rows, dropped: int) -> None:

@@ -7,7 +7,7 @@ import math
 import resource
 import signal
 import time
-from functools import wraps
+from functools import cached_property, wraps
 from types import MethodType
 
 import torch
@@ -31,8 +31,19 @@ class StageTrainer(Trainer):
 
     held_out: HeldOut
 
+    def train(self, *arguments, **named):
+        """As the Trainer's; notes when it began."""
+        self.began = time.monotonic()
+        return super().train(*arguments, **named)
+
+    @cached_property
+    def spent(self) -> float:
+        """Seconds of the processes before this one, by the log that came with their checkpoint."""
+        return next((entry["seconds"] for entry in reversed(self.state.log_history)), 0.0)
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """As the Trainer's, with the most memory in use so far (GiB; on a CPU the process's)."""
+        """As the Trainer's, with the seconds so far, and the most memory in use (GiB; on a CPU the process's)."""
+        logs["seconds"] = round(self.spent + time.monotonic() - self.began, 1)
         if torch.cuda.is_available():
             logs["memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
         else:

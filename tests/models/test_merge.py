@@ -20,8 +20,8 @@ from forge_core.models.load import attach_lora, load_adapter, load_base, load_pr
 from forge_core.params import load
 from forge_core.paths import ROOT
 from forge_core.results import digest
+from forge_core.training.checkpoints import describe
 from forge_core.training.collate import Collator
-from forge_core.training.stage import describe
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,7 @@ from forge_core.params import MODELS, cell_values
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = [ROOT / "notebooks" / f"{name}.ipynb" for name in MODELS]
 SMALL = {
-    "sandbox_screens": 6, "benchmark_screens": 2, "max_steps": 2, "logging_steps": 1, "save_steps": 1,
+    "sandbox_screens": 6, "benchmark_screens": 2, "max_steps": 2, "logging_steps": 1, "save_steps": 1, "held_out": 2,
     "grounding_tokens": 8, "reasoning_tokens": 8, "num_workers": 0,
 }  # fmt: skip
 

@@ -87,3 +87,17 @@ def test_the_prompt_of_evaluation_is_the_start_of_the_training_row():
     turn = TURNS["one"][0]
     asked = PROCESSOR.apply_chat_template(messages([turn], 1, "web", with_answers=False), add_generation_prompt=True)
     assert PROCESSOR.apply_chat_template(messages([turn], 1, "web")).startswith(asked)
+
+
+def test_no_label_on_what_stands_for_the_image_when_it_is_cut_into_tiles(images):
+    processor = build_processor()
+    processor.image_processor.do_image_splitting = True
+    row = example(TURNS["many"])
+    batch = Collator(processor, 1, images, 64)([row])
+    assert batch["pixel_values"].shape[1] == 5  # 2 x 2 tiles of 256 px, and the whole
+    tokens = processor.tokenizer.convert_ids_to_tokens(batch["input_ids"][0])
+    image = [token.startswith(("<image>", "<row_", "<global-img>", "<fake_token")) for token in tokens]
+    assert sum(image) > 5 * 64 and any(token.startswith("<row_") for token in tokens)
+    assert all(label == IGNORED for label, of_image in zip(batch["labels"][0].tolist(), image, strict=True) if of_image)
+    assert len(runs(batch["labels"][0].tolist())) == 3
+    assert token_count(processor, row, 1) == batch["attention_mask"].sum()

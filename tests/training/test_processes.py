@@ -47,6 +47,37 @@ def test_sigterm_saves_and_the_next_run_ends_as_an_unbroken_one(grounded, data, 
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+def test_a_disk_that_fills_up_is_named_and_the_next_run_continues(data, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", disk], capture_output=True, text=True)
+    if mount.returncode:
+        pytest.skip(f"no small disk can be mounted here: {mount.stderr.strip()}")
+    try:
+        file = write_params(tmp_path, train_params(data, disk / "out", save_steps=2, max_steps=20))
+        command = [Path(sys.executable).with_name("forge"), "train", file]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            for line in process.stdout:
+                if line.startswith("step 3/20"):
+                    fill(disk / "other")
+                    break
+            said = process.communicate()[1]
+        assert process.returncode == 2
+        assert "MiB are needed for checkpoints; make room" in said and "the last whole checkpoint is kept" in said
+        (disk / "other").unlink()
+        result = CliRunner().invoke(app, ["train", str(file)])
+        assert result.exit_code == 0 and "resuming from checkpoint-" in result.stdout
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def fill(file: Path) -> None:
+    """Write until the disk is full."""
+    with pytest.raises(OSError, match="No space left"), file.open("wb", buffering=0) as other:
+        while other.write(bytes(4096)):
+            pass
+
+
 def test_two_processes_take_the_steps_of_one(data, tmp_path):
     changes = {"lora_dropout": 0.0, "max_steps": 4}
     histories = []
@@ -54,7 +85,8 @@ def test_two_processes_take_the_steps_of_one(data, tmp_path):
         output = tmp_path / str(count)
         file = write_params(output, train_params(data, output, batch_size=4 // count, **changes))
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-        command = [sys.executable, *launcher, "-m", "forge_core.training", "--params", str(file)]
+        program = str(Path(__file__).with_name("fp32_training.py"))
+        command = [sys.executable, *launcher, program, "--params", str(file)]
         subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300)
         record = json.loads((output / "final" / "forge.json").read_text())
         assert record["training"]["processes"] == count
