@@ -2,23 +2,32 @@
 
 The answers' file is JSONL. Its first line says what the answers depend on; the rest is one `Prediction` a line. Asked
 again with the same header, only what is missing is computed; with another one the file is started afresh.
+Several processes (`accelerate launch`) share the work: each writes a part beside the file, and the first joins them.
 """
 
+import glob
 import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from accelerate import PartialState
 from PIL import Image
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from forge_core.actions.coordinates import CoordFormat
 from forge_core.data.images import open_image
+from forge_core.data.rows import clean
 from forge_core.data.schema import Turn
 from forge_core.data.screenspot import PLATFORMS, Target
 from forge_core.evaluation.score import Prediction
+from forge_core.models.chat import END_OF_TURN
 from forge_core.models.load import autocast
 from forge_core.training.collate import messages
 
@@ -43,59 +52,113 @@ def predict(
     (default: the stage) is printed every `log_every` seconds. ValueError names a line of an earlier file that is
     damaged.
     """
-    out_file = Path(out_file)
+    out_file, processes = Path(out_file), PartialState(cpu=not torch.cuda.is_available())
     header = _header(processor, targets, stage, fingerprint, max_new_tokens, coord_format)
-    answers = _resume(out_file, header)
-    # neighbours share the screenshot, so a batch needs little padding
-    todo = sorted((t for t in targets if t.id not in answers), key=lambda t: (t.platform, str(t.image), t.id))
+    answers = _joined(out_file, header, processes)
+    todo = _share([target for target in targets if target.id not in answers], processes)
+    alone = processes.num_processes == 1
+    part = out_file if alone else out_file.with_name(f"{out_file.name}.{processes.process_index}")
     model.eval()
-    progress = _Progress(name or f"stage {stage}", len(answers), len(targets), log_every)
-    with out_file.open("a", encoding="utf-8") as file:
-        for start in range(0, len(todo), batch_size):
-            batch = todo[start : start + batch_size]
-            texts = _answer(model, processor, batch, stage, max_new_tokens, coord_format)
+    progress = _Progress(name or f"stage {stage}", len(answers), len(answers) + len(todo), log_every)
+    with part.open("ab") as file:
+        if not alone:
+            file.write(_line(header))
+        for batch, texts in _answered(model, processor, todo, batch_size, stage, max_new_tokens, coord_format):
             for target, raw in zip(batch, texts, strict=True):
                 answers[target.id] = raw
-                file.write(Prediction(target_id=target.id, raw=raw).model_dump_json() + "\n")
+                file.write(_line(Prediction(target_id=target.id, raw=raw).model_dump()))
             file.flush()
-            progress.show(len(answers))
+            if processes.is_main_process:
+                progress.show(len(answers))
+    if not alone:
+        processes.wait_for_everyone()
+        answers = _joined(out_file, header, processes)
     return {target.id: answers[target.id] for target in targets}
+
+
+def _share(todo: Sequence[Target], processes: PartialState) -> list[Target]:
+    """This process's targets: those on one screenshot stay together, and neighbours have screenshots of one size."""
+    groups: dict[tuple[int, int, str], list[Target]] = {}
+    for target in todo:
+        groups.setdefault((target.width, target.height, str(target.image)), []).append(target)
+    mine = sorted(groups)[processes.process_index :: processes.num_processes]
+    return [target for key in mine for target in groups[key]]
+
+
+def _answered(
+    model, processor, todo: Sequence[Target], batch_size: int, stage: int, tokens: int, coord_format: CoordFormat
+) -> Iterator[tuple[Sequence[Target], list[str]]]:
+    """Batches with their answers. The screenshots of the next one are read while the model works on this one."""
+    batches = [todo[start : start + batch_size] for start in range(0, len(todo), batch_size)]
+    encoded: dict[Path, Screen] = {}
+    with ThreadPoolExecutor(1) as pool:
+        ahead = [pool.submit(_read_screens, processor, batch) for batch in batches[:1]]
+        for batch, following in zip_longest(batches, batches[1:]):
+            screens = ahead.pop().result()
+            ahead += [pool.submit(_read_screens, processor, following)] if following else []
+            # one whose targets go on from the batch before is encoded already
+            encoded = {image: encoded.get(image) or encode(model, screen) for image, screen in screens.items()}
+            texts = [prompt(processor, stage, target.platform, target.instruction, coord_format) for target in batch]
+            yield batch, continue_texts(model, processor, texts, [encoded[target.image] for target in batch], tokens)
+
+
+def _read_screens(processor, batch: Sequence[Target]) -> "dict[Path, Screen]":
+    return {image: read_screen(processor, open_image(image)) for image in dict.fromkeys(t.image for t in batch)}
 
 
 def prompt(processor, stage: int, platform: str, instruction: str, coord_format: CoordFormat = "4-decimals") -> str:
     """The text the model is asked to continue, as trained: system prompt, screenshot, instruction, open answer."""
-    turn = Turn.model_construct(instruction=instruction, actions=[])  # unchecked: its actions are what is asked for
+    turn = Turn.model_construct(instruction=clean(instruction), actions=[])  # unchecked: its actions are asked for
     chat = messages([turn], stage, platform, with_answers=False, coord_format=coord_format)
     return processor.apply_chat_template(chat, add_generation_prompt=True)
 
 
-def _answer(
-    model, processor, batch: Sequence[Target], stage: int, max_new_tokens: int, coord_format: CoordFormat
-) -> list[str]:
-    texts = [prompt(processor, stage, target.platform, target.instruction, coord_format) for target in batch]
-    return continue_texts(model, processor, texts, [open_image(target.image) for target in batch], max_new_tokens)
+class Screen(NamedTuple):
+    """A screenshot as the model takes it: the text that stands for it, and its `pixels` or, once encoded, `features`.
+
+    `pixels`: (1, tiles, 3, H, W); `mask`: (1, tiles, H, W); `features`: (image tokens, D).
+    """
+
+    text: str
+    pixels: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
+    features: torch.Tensor | None = None
+
+
+def read_screen(processor, image: Image.Image) -> Screen:
+    """Resize, cut into tiles and normalise a screenshot."""
+    read = processor.image_processor([[image]], return_row_col_info=True, return_tensors="pt")
+    return Screen(processor.replace_image_token(read, 0), read["pixel_values"], read["pixel_attention_mask"])
+
+
+def encode(model, screen: Screen) -> Screen:
+    """Run the vision tower, once for all that will be asked about the screenshot."""
+    device = next(model.parameters()).device
+    with torch.no_grad(), autocast():
+        found = model.get_image_features(screen.pixels.to(device), screen.mask.to(device), return_dict=True)
+    return Screen(screen.text, features=found.pooler_output[0])
 
 
 def continue_texts(
-    model, processor, texts: Sequence[str], images: Sequence[Image.Image], max_new_tokens: int
+    model, processor, texts: Sequence[str], screens: Sequence[Screen], max_new_tokens: int, **sampling
 ) -> list[str]:
-    """What the model writes, greedily, after each text with its image, up to the end of its turn."""
-    device = next(model.parameters()).device
-    inputs = processor(
-        text=list(texts),
-        images=[[image] for image in images],
-        padding=True,
-        padding_side="left",
-        return_tensors="pt",
-    ).to(device)
-    tokenizer = processor.tokenizer
+    """What the model writes after each text with its encoded screenshot, up to the end of its turn.
+
+    Greedy, unless `sampling` (arguments of `generate`) says otherwise; with num_return_sequences n, n answers a text.
+    """
+    tokenizer, device = processor.tokenizer, next(model.parameters()).device
+    whole = [text.replace(processor.image_token, screen.text, 1) for text, screen in zip(texts, screens, strict=True)]
+    inputs = tokenizer(whole, padding=True, padding_side="left", return_tensors="pt").to(device)
+    features = BaseModelOutputWithPooling(pooler_output=[screen.features for screen in screens])
     with torch.no_grad(), autocast():
         ids = model.generate(
-            **inputs,
-            do_sample=False,
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            mm_encoder_outputs={"image": features},
             max_new_tokens=max_new_tokens,
-            eos_token_id=tokenizer.convert_tokens_to_ids("<end_of_utterance>"),
+            eos_token_id=tokenizer.convert_tokens_to_ids(END_OF_TURN),
             pad_token_id=tokenizer.pad_token_id,
+            **{"do_sample": False} | sampling,
         )  # (B, prompt + new)
     new = ids[:, inputs["input_ids"].shape[1] :]
     return [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
@@ -119,18 +182,31 @@ def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
-def _resume(out_file: Path, header: dict) -> dict[str, str]:
-    """Answers of an earlier run with the same header; leaves a file that ends with a whole line, ready to append to."""
-    out_file.parent.mkdir(parents=True, exist_ok=True)
-    data = out_file.read_bytes() if out_file.is_file() else b""
-    whole = data[: data.rfind(b"\n") + 1]  # a killed run may leave half a line
-    first, *lines = whole.splitlines(keepends=True) or [b""]
-    head = json.dumps(header).encode() + b"\n"
-    kept = lines if first == head else []
-    part = out_file.with_name(out_file.name + ".part")
-    part.write_bytes(head + b"".join(kept))
-    os.replace(part, out_file)
-    return dict(_read(out_file, number, line) for number, line in enumerate(kept, start=2))
+def _joined(out_file: Path, header: dict, processes: PartialState) -> dict[str, str]:
+    """The answers so far, in `out_file` alone: the first process takes in the parts of all, also of earlier runs."""
+    with processes.main_process_first():
+        if processes.is_main_process:
+            out_file.parent.mkdir(parents=True, exist_ok=True)
+            parts = sorted(out_file.parent.glob(f"{glob.escape(out_file.name)}.[0-9]*"))
+            kept = [line for file in (out_file, *parts) for line in _whole_lines(file, _line(header))]
+            fresh = out_file.with_name(out_file.name + ".new")
+            fresh.write_bytes(b"".join([_line(header), *kept]))
+            os.replace(fresh, out_file)
+            for part in parts:
+                part.unlink()
+        lines = out_file.read_bytes().splitlines()[1:]
+    return dict(_read(out_file, number, line) for number, line in enumerate(lines, start=2))
+
+
+def _line(value: dict) -> bytes:
+    return json.dumps(value).encode() + b"\n"
+
+
+def _whole_lines(file: Path, head: bytes) -> list[bytes]:
+    """The lines after `head`, none where the file begins otherwise, without half a line that a killed run left."""
+    data = file.read_bytes() if file.is_file() else b""
+    first, *lines = data[: data.rfind(b"\n") + 1].splitlines(keepends=True) or [b""]
+    return lines if first == head else []
 
 
 def _read(path: Path, number: int, line: bytes) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from forge_core.actions.prompts import answer_text
 from forge_core.actions.unified import click_point, parse
 from forge_core.data.images import open_image
 from forge_core.data.schema import Example
-from forge_core.evaluation.predict import continue_texts
+from forge_core.evaluation.predict import continue_texts, encode, read_screen
 from forge_core.evaluation.score import judge
 from forge_core.training.collate import messages
 
@@ -43,7 +43,8 @@ class HeldOut:
             batch = self.asked[start : start + batch_size]
             images = [open_image(self.images / row.image) for row, _ in batch]
             texts = [self._prompt(row) for row, _ in batch]
-            answers = continue_texts(model, self.processor, texts, images, self.new_tokens)
+            screens = [encode(model, read_screen(self.processor, image)) for image in images]
+            answers = continue_texts(model, self.processor, texts, screens, self.new_tokens)
             for (row, (x, y)), image, raw in zip(batch, images, answers, strict=True):
                 box = (x - NEAR, y - NEAR, x + NEAR, y + NEAR)
                 outcome, clicked = judge(raw, box, self.coord_format)
