@@ -1,7 +1,7 @@
 """Answering a benchmark against one `generate` a target, with the same model, in one run.
 
-    python benchmarks/evaluate.py                                    # the embedded course's stage 1 and 2, after `make course`
-    python benchmarks/evaluate.py --geometry 2.2b --stage 1          # SmolVLM2-2.2B's geometry, random weights, for a GPU
+    python benchmarks/evaluate.py                              # the embedded course's adapters, after `make course`
+    python benchmarks/evaluate.py --geometry 2.2b --stage 1    # SmolVLM2-2.2B's geometry, for a GPU
 
 One at a time: the processor and `generate` on each target, as the model's own page shows it. Ours: `predict`, which
 answers in batches, encodes each screenshot once, and reads the next ones meanwhile. Both are greedy; the share of equal
