@@ -71,6 +71,9 @@ def choose(images: Iterable[str], count: int, seed: int) -> set[str]:
 class LengthGrouped(LengthGroupedSampler):
     """Shuffles rows so that each `group` (an optimizer step's rows, over all processes) has like lengths.
 
+    The longest group comes first, so that memory which is too short shows at once; the others follow in random order,
+    while the base class would sort fifty at a time from long to short. Length goes with platform and subset, so that
+    the model would see one of them for many steps and unlearn the others: the loss then jumps with every fifty.
     The order depends on seed and epoch alone: the same in each process, and after a resume.
     """
 
@@ -84,4 +87,10 @@ class LengthGrouped(LengthGroupedSampler):
 
     def __iter__(self) -> Iterator[int]:
         self.generator.manual_seed(self.seed + self.epoch)
-        return super().__iter__()
+        order = list(super().__iter__())
+        starts = torch.arange(0, len(order), self.batch_size)
+        whole = len(order) // self.batch_size  # the last group may be short of rows, and stays last
+        if whole > 1:
+            starts[1:whole] = starts[1:whole][torch.randperm(whole - 1, generator=self.generator)]
+        for start in starts.tolist():
+            yield from order[start : start + self.batch_size]

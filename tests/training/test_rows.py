@@ -1,5 +1,7 @@
 """The rows of a stage come in an order that is reproducible, and rows of like length meet in a batch."""
 
+from itertools import pairwise
+
 from forge_core.data.schema import Example, Turn
 from forge_core.training.rows import LengthGrouped, Rows
 
@@ -36,3 +38,12 @@ def test_rows_of_a_batch_have_like_lengths():
     batches = [[rows.lengths[index] for index in order[start : start + 8]] for start in range(0, 500, 8)]
     padding = sum(max(batch) * len(batch) - sum(batch) for batch in batches)
     assert padding < 0.1 * sum(rows.lengths)
+
+
+def test_the_longest_row_comes_first_and_the_groups_after_it_in_no_order_of_length():
+    rows = make_rows(4000)
+    order = list(LengthGrouped(rows, 8, 1))
+    assert max(rows.lengths) in [rows.lengths[index] for index in order[:8]]
+    means = [sum(rows.lengths[index] for index in order[start : start + 8]) / 8 for start in range(8, 4000, 8)]
+    falling = sum(after < before for before, after in pairwise(means))
+    assert 0.4 < falling / (len(means) - 1) < 0.6  # sorted by fifties it is nearly 1
