@@ -8,6 +8,7 @@ from the dialect's own reader; boxes count by their centre.
   (likaixin2000/ScreenSpot-Pro-GUI-Grounding, models/qwen2_5vl.py; the fork Han1018/..., models/qwen_gui.py).
 - qwen2vl: the last box between its marks; without marks the two or four numbers of the reply (models/qwen2vl.py there).
 - aguvis: the first `pyautogui.click`, wherever it stands (the fork ZeonLap/..., models/aguvis.py).
+- osatlas: the first box between the marks of Qwen2-VL, else an action (models/osatlas7b.py there).
 - freetext: the last place (ideachoi337/Screenspot_GPT4o).
 """
 
@@ -16,7 +17,7 @@ import math
 import re
 from collections.abc import Callable
 
-from forge_core.actions import dialects, free_text
+from forge_core.actions import dialects, free_text, os_atlas
 from forge_core.actions.coordinates import extent, to_fractions
 from forge_core.actions.prompts import read_answer
 from forge_core.actions.steps import centre
@@ -25,6 +26,7 @@ from forge_core.actions.unified import click_point
 Point = tuple[float, float]
 _END = ("<|im_end|>", "<|endoftext|>", "</s>")
 _BOX = re.compile(r"<\|box_start\|>\((\d{1,9}),(\d{1,9})\),\((\d{1,9}),(\d{1,9})\)<\|box_end\|>")
+_MARKED = re.compile(r"<\|box_start\|>(.{0,80}?)<\|box_end\|>")
 _NUMBER = re.compile(r"-?\d+(?:\.\d*)?")
 _XY = r"\s{0,4}(-?(?:\d{1,12}(?:\.\d{0,20})?|\.\d{1,20}))\s{0,4}"
 _CLICK = re.compile(rf"pyautogui\.click\(\s{{0,4}}(?:x=)?{_XY},\s{{0,4}}(?:y=)?{_XY}[,)]")
@@ -66,6 +68,13 @@ def _last_box(raw: str) -> dict:
     return centre([float(number) for number in _NUMBER.findall(raw)])
 
 
+def _first_box(raw: str) -> dict:
+    box = _MARKED.search(raw)
+    if box:
+        return centre([float(number) for number in _NUMBER.findall(box[1])])
+    return [step.arguments for step in os_atlas.read(raw).steps if "x" in step.arguments][0]
+
+
 def _first_click(raw: str) -> dict:
     found = _CLICK.search(raw)
     if found:
@@ -88,6 +97,7 @@ READERS: dict[str, Callable[[str], dict]] = {
     "qwen25vl": _tool_call,
     "qwen3vl": _tool_call,
     "qwen2vl": _last_box,
+    "osatlas": _first_box,
     "aguvis": _first_click,
     "freetext": _last_place,
 }
