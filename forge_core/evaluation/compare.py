@@ -52,7 +52,8 @@ def needed(gained: int, lost: int, n: int, power: float = 0.8, alpha: float = 0.
 
     With psi = (gained + lost) / n and delta = |gained - lost| / n, the share of changed targets and the difference in
     accuracy, it is ((z[1 - alpha / 2] sqrt(psi) + z[power] sqrt(psi - delta^2)) / delta)^2, rounded up (Connor 1987,
-    Biometrics 43:207, for the two-sided test). It takes the difference seen for the true one: an order of magnitude.
+    Biometrics 43:207, for the two-sided test). It takes the difference seen for the true one, and the normal for the
+    exact distribution: a size to plan with, not a promise.
     """
     if min(gained, lost) < 0 or gained + lost > n:
         raise ValueError(f"{gained} gained and {lost} lost of {n} is no comparison")

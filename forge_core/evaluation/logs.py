@@ -165,7 +165,7 @@ def _checked(raw: object, with_reply: bool, box: str, where: str) -> _Row:
     """The row under our names, with what its scoring needs."""
     if not isinstance(raw, dict):
         raise ValueError(f"{where}: expected an object, found {raw!r:.80}")
-    names = {ours: next((name for name in theirs if name in raw), None) for ours, theirs in NAMES.items()}
+    names = {ours: _name(raw, theirs) for ours, theirs in NAMES.items()}
     for ours in ("bbox", "raw" if with_reply else "point"):
         if names[ours] is None:
             hint = "" if with_reply or ours == "bbox" else "; to read its replies, name their dialect"
@@ -181,6 +181,11 @@ def _checked(raw: object, with_reply: bool, box: str, where: str) -> _Row:
         known = ", ".join(map(str, VERDICTS))
         raise ValueError(f"{where}: {names['verdict']}: expected one of {known}, found {row.verdict!r:.80}")
     return row
+
+
+def _name(raw: dict, names: Sequence[str]) -> str | None:
+    """The first of `names` that the row has, rather one with a value; None without any."""
+    return min((name for name in names if name in raw), key=lambda name: raw[name] is None, default=None)
 
 
 def _counted(dialect: str, shown: Size | None, size: Size | None, max_pixels: int) -> Size | None:
