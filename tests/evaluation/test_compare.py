@@ -53,7 +53,7 @@ def test_so_many_targets_show_the_difference_as_often_as_asked(gained, lost, n, 
     drawn = np.random.default_rng(1).multinomial(size, [gained / n, lost / n, 1 - (gained + lost) / n], 40_000)
     b, c = drawn[:, 0], drawn[:, 1]
     significant = (b - c) ** 2 > norm.ppf(0.975) ** 2 * (b + c)
-    assert significant.mean() == pytest.approx(power, abs=0.03)
+    assert power - 0.01 <= significant.mean() <= power + 0.05  # the formula is on the safe side
 
 
 def test_needed_by_hand_and_its_limits():

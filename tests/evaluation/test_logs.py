@@ -6,9 +6,11 @@ import pytest
 from typer.testing import CliRunner
 
 from forge_core.cli import app
-from forge_core.data.screenspot import Target, read_json
-from forge_core.evaluation.logs import differences, report, score_log, sizes_of
+from forge_core.data.screenspot import LAYOUTS, Target, read_json
+from forge_core.evaluation.logs import NAMES, differences, report, score_log, sizes_of
+from forge_core.evaluation.replies import READERS
 from forge_core.evaluation.score import table
+from forge_core.paths import ROOT
 
 ROW = {
     "id": "web_0",
@@ -246,3 +248,11 @@ def test_the_command_takes_sizes_from_a_benchmark(tmp_path):
     options = ("--dialect", "aguvis", "--benchmark", tmp_path, "--layout", "screenspot_pro")
     code, output = forge(write(tmp_path, PRO), *options)
     assert code == 0 and "0 of 1 verdicts of the log differ" in output
+
+
+def test_the_documentation_names_every_layout_field_and_reader():
+    text = (ROOT / "docs/evaluation.md").read_text(encoding="utf-8")
+    for layout, form in LAYOUTS.items():
+        assert any(line.startswith(f"| `{layout}` |") and form.box in line for line in text.splitlines())
+    assert all(f"`{name}`" in text for names in NAMES.values() for name in names)
+    assert all(f"`{dialect}`" in text for dialect in READERS if dialect != "unified")
