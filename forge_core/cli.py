@@ -1,4 +1,4 @@
-"""The `forge` command: `run` runs the course, `doctor` checks this machine, `score`, `data`, `actions` do single jobs."""
+"""The `forge` command: `run` runs the course, `doctor` checks this machine, `score`, `data`, `actions` do one job."""
 
 import json
 import sys
