@@ -1,4 +1,4 @@
-"""The `forge` command: `run` runs the course, `doctor` looks at this machine, `data` and `actions` do single jobs."""
+"""The `forge` command: `run` runs the course, `doctor` checks this machine, `score`, `data`, `actions` do one job."""
 
 import json
 import sys
@@ -78,6 +78,31 @@ def push(
         print(publish.push(folder, repo, files, private))
 
     _say_errors(send)
+
+
+@app.command()
+def score(
+    log: Annotated[Path, typer.Argument(help="JSON lines, a JSON list, or the file of ScreenSpot-Pro's scorer")],
+    dialect: Annotated[str, typer.Option(help="of the replies; without it the log's own points are judged")] = "",
+    box: Annotated[str, typer.Option(help="what bbox is: xyxy or xywh in px, or 0-1 (xyxy)")] = "xyxy",
+    by: Annotated[str, typer.Option(help="fields to count by, such as platform,kind,size; all without it")] = "",
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT that the replies' coordinates count")] = "",
+    max_pixels: Annotated[int, typer.Option(help="of the processor that resized the screenshots")] = 12_845_056,
+    mend: Annotated[bool, typer.Option("--mend", help="also read what the published scorers refuse")] = False,
+    benchmark: Annotated[Path | None, typer.Option(help="its folder, where the log lacks the sizes of images")] = None,
+    layout: Annotated[str, typer.Option(help="of the benchmark, see docs/evaluation.md")] = "screenspot_v2",
+) -> None:
+    """Score anybody's prediction LOG, and compare with its own verdicts; the status is 1 where these differ."""
+    from forge_core.data.screenspot import load
+    from forge_core.evaluation import logs
+
+    def score_it() -> None:
+        sizes = logs.sizes_of(load(benchmark, layout, images=False)) if benchmark else {}
+        judged = logs.score_log(log, dialect, box, _size(size or None), max_pixels, not mend, sizes)
+        print(logs.report(judged, by.split(",") if by else ()))
+        raise typer.Exit(1 if logs.differences(judged) else 0)
+
+    _say_errors(score_it)
 
 
 data = typer.Typer(no_args_is_help=True, help="Get and prepare data, as notebooks 01 and 02 do.")

@@ -16,8 +16,21 @@ from forge_core.training.adapter import coord_format_of
 
 
 def choose(targets: list[Target], limit: int, seed: int) -> list[Target]:
-    """`limit` random targets, all of them for 0; the same for every model."""
-    return Random(seed).sample(targets, limit) if 0 < limit < len(targets) else targets
+    """`limit` random targets, all of them for 0, in the benchmark's order; the same for every model.
+
+    Each platform x kind keeps its share, rounded by largest remainder; of equal ones the first of the benchmark.
+    """
+    if not 0 < limit < len(targets):
+        return targets
+    cells: dict[tuple[str, str], list[int]] = {}
+    for index, target in enumerate(targets):
+        cells.setdefault((target.platform, target.kind), []).append(index)
+    whole = {cell: divmod(limit * len(indices), len(targets)) for cell, indices in cells.items()}  # count, remainder
+    left = limit - sum(count for count, _ in whole.values())
+    first = sorted(cells, key=lambda cell: -whole[cell][1])[:left]
+    rng = Random(seed)
+    chosen = [rng.sample(indices, whole[cell][0] + (cell in first)) for cell, indices in cells.items()]
+    return [targets[index] for index in sorted(sum(chosen, []))]
 
 
 def evaluate(params: EvaluateParams, targets: list[Target], name: str, folder: Path) -> list[Scored]:
