@@ -63,7 +63,7 @@ def _clicks(axes: Axes, rows: Sequence[Scored], by_id: Mapping[str, Target]) -> 
     silent = np.array([_centre(by_id[row.target_id]) for row in rows if row.point is None]).reshape(-1, 2)
     misses = [row for row in rows if row.outcome == "miss"]
     start = np.array([_centre(by_id[row.target_id]) for row in misses]).reshape(-1, 2)
-    way = np.array([row.point for row in misses]).reshape(-1, 2) - start
+    way = np.clip(np.array([row.point for row in misses]).reshape(-1, 2), 0, 1) - start
     axes.plot(*hits.T, ".", color=BLUE, markersize=4, alpha=0.7, markeredgewidth=0)
     axes.plot(*silent.T, "x", color=QUIET, markersize=4, alpha=0.7, markeredgewidth=0.8)
     head = {"headwidth": 5, "headlength": 6, "headaxislength": 5, "minlength": 0.1}

@@ -279,8 +279,9 @@ def _said(row: Scored) -> str:
 
 
 def _spread(rows: Sequence[Scored], count: int) -> list[Scored]:
-    """Up to `count` rows, evenly over the list, so that every platform has a chance to be seen."""
-    return [rows[index * len(rows) // min(count, len(rows))] for index in range(min(count, len(rows)))]
+    """Up to `count` rows, the middle one of each of as many equal parts, so that every platform has a chance."""
+    count = min(count, len(rows))
+    return [rows[(2 * index + 1) * len(rows) // (2 * count)] for index in range(count)]
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
