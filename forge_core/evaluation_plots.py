@@ -47,7 +47,7 @@ def click_map(scored: Sequence[Scored], targets: Sequence[Target], title: str = 
     aspects = [np.median([by_id[row.target_id].height / by_id[row.target_id].width for row in rows[p]]) for p in shown]
     sizes = [(2.5, 4.0) if aspect > 1 else (4.0, 4.0 * max(aspect, 0.5)) for aspect in aspects]  # inches
     widths, heights = zip(*sizes, strict=True)
-    fig = figure(sum(widths) + 0.5 * len(shown), max(heights) + 1.5, f"{title} (n = {len(scored):,})")
+    fig = figure(max(sum(widths) + 0.5 * len(shown), 6.5), max(heights) + 1.5, f"{title} (n = {len(scored):,})")
     panels = fig.subplots(1, len(shown), squeeze=False, width_ratios=widths)[0]
     for axes, platform, (width, height) in zip(panels, shown, sizes, strict=True):
         _clicks(axes, rows[platform], by_id)
