@@ -17,7 +17,7 @@ from forge_core.plots import BLUE, GREY, INK, RED, SERIES, figure, fit, legend
 
 QUIET = "#777777"  # GREY is too pale for lines and crosses on white
 LINES = (QUIET, *SERIES[1:])
-MARKERS = "os^Dv*"  # one per model, so that grey print tells them apart
+MARKERS = "os^DvPX"  # tell models apart in grey print, and where colours come again
 NEAR, FAR = 0.005, 1.0  # shares of the diagonal between which the axis of `distance` is logarithmic
 SIZE_BINS = 5
 MAP_KEY = "orange arrow: miss, from the target's centre to the click · blue dot: hit · grey cross: no click"
@@ -108,14 +108,14 @@ def distance(runs: Mapping[str, Sequence[Scored]], targets: Sequence[Target]) ->
     by_id = {target.id: target for target in targets}
     fig = figure(8, 4.4, "How far clicks land from the target")
     axes = fig.subplots()
-    for (name, rows), colour, marker in zip(runs.items(), LINES, MARKERS, strict=False):
+    for index, (name, rows) in enumerate(runs.items()):
         away = np.sort([box_distance(row.point, by_id[row.target_id]) for row in rows if row.point])
         hits, silent = np.sum(away == 0) / len(rows), 1 - len(away) / len(rows)
         x = np.concatenate([[0], away[away > 0], [FAR]])
         y = np.concatenate([[hits], hits + np.arange(1, np.sum(away > 0) + 1) / len(rows), [len(away) / len(rows)]])
         label = f"{name}: {hits:.1%} hit, {silent:.1%} no click"
-        style = {"color": colour, "marker": marker, "markevery": [0], "markersize": 8, "clip_on": False, "zorder": 3}
-        axes.plot(x, y, drawstyle="steps-post", linewidth=2, label=label, **style)
+        style = {"drawstyle": "steps-post", "linewidth": 2, "markevery": [0], "markersize": 8}
+        axes.plot(x, y, label=label, clip_on=False, zorder=3, **style, **_look(index))
     _distance_axes(axes)
     legend(axes, columns=2)
     return fig
@@ -146,8 +146,8 @@ def accuracy_by_size(runs: Mapping[str, Sequence[Scored]], targets: Sequence[Tar
         rates = [_rate_between(rows, sides, *edges) for edges in bins]
         x = np.arange(len(bins)) + 0.08 * (index - (len(runs) - 1) / 2)
         value, low, high = (np.array([getattr(rate, field) for rate in rates]) for field in ("value", "low", "high"))
-        style = {"color": LINES[index], "marker": MARKERS[index], "markersize": 7, "linewidth": 1.5}
-        axes.errorbar(x, value, np.clip([value - low, high - value], 0, 1), label=name, **style, **WHISKERS)
+        style = {"label": name, "markersize": 7, "linewidth": 1.5} | _look(index)
+        axes.errorbar(x, value, np.clip([value - low, high - value], 0, 1), **style, **WHISKERS)
     counts = [_rate_between(next(iter(runs.values())), sides, *edges).n for edges in bins]
     names = [f"{low}\nn = {n:,}" if low == high else f"{low}–{high}\nn = {n:,}"
              for (low, high), n in zip(bins, counts, strict=True)]  # fmt: skip
@@ -157,6 +157,11 @@ def accuracy_by_size(runs: Mapping[str, Sequence[Scored]], targets: Sequence[Tar
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
     legend(axes)
     return fig
+
+
+def _look(index: int) -> dict[str, str]:
+    """Colour and marker of the model that is `index` in order."""
+    return {"color": LINES[index % len(LINES)], "marker": MARKERS[index % len(MARKERS)]}
 
 
 def short_side(target: Target) -> int:

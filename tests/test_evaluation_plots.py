@@ -76,6 +76,15 @@ def test_distance_starts_at_the_hit_rate_and_ends_below_the_answers_without_a_cl
         assert np.all(np.diff(x) >= 0) and np.all(np.diff(y) >= 0)
 
 
+@pytest.mark.parametrize("draw", [distance, accuracy_by_size])
+def test_many_models_are_all_drawn_and_look_different(targets, tmp_path, draw):
+    fig = draw({f"model {n}": answers(targets, "h" * n + "m" * (12 - n)) for n in range(8)}, targets)
+    check(fig, tmp_path)
+    assert {text.split(":")[0] for text in words(fig)} >= {f"model {n}" for n in range(8)}
+    lines = [line for line in fig.axes[0].lines if len(line.get_xdata()) and line.get_linestyle() == "-"]
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == 8
+
+
 def test_accuracy_by_size_has_every_target_in_one_bin(targets, runs, tmp_path):
     fig = accuracy_by_size(runs, targets)
     check(fig, tmp_path)
