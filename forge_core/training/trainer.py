@@ -55,8 +55,12 @@ class StageTrainer(Trainer):
         rate, shown = self.held_out.score(self.model, self.args.eval_batch_size)
         self.log({"eval_clicks": rate})
         if wandb.run and self.is_world_process_zero():
-            rows = [[*list(row.values())[:-1], wandb.Image(row["screenshot"])] for row in shown]
-            wandb.log({"held out": wandb.Table(columns=list(shown[0]), data=rows)}, commit=False)
+            captions = ["{instruction} · {outcome}\n{answer}".format(**row) for row in shown]
+            images = [wandb.Image(row["screenshot"], caption=text) for row, text in zip(shown, captions, strict=True)]
+            rows = [[*list(row.values())[:-1], image] for row, image in zip(shown, images, strict=True)]
+            table = wandb.Table(columns=list(shown[0]), data=rows)
+            # a table's pictures lie outside the run's folder until it is synced; those of a list lie in it
+            wandb.log({"held out": table, "held out screenshots": images}, commit=False)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, {"eval_clicks": rate})
         return {"eval_rank": rate + 1e-9 * self.state.global_step}  # of equals the later
 
