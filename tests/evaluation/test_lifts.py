@@ -1,6 +1,7 @@
 """Zoom and votes with scripted answers: where they click, how they are written; and with the tiny model, resumed."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -8,8 +9,10 @@ from PIL import Image, ImageDraw
 
 from forge_core.actions.coordinates import COORD_FORMATS
 from forge_core.actions.prompts import is_reasoning_format, read_answer
+from forge_core.data.images import open_image
 from forge_core.data.screenspot import Target
-from forge_core.evaluation.lifts import consensus, predict_voted, predict_zoomed, votes, window, zoom
+from forge_core.evaluation import lifts
+from forge_core.evaluation.lifts import consensus, elected, window
 from forge_core.evaluation.predict import predict
 from forge_core.evaluation.score import judge, score
 from forge_core.models.load import load_base, load_processor
@@ -47,6 +50,16 @@ def middle_of_red(image, coord_format="4-decimals"):
     return click(x / image.width, y / image.height, coord_format)
 
 
+def zoom(targets, first, look, coord_format="4-decimals"):
+    """The lift with `look` for a model: it is given the pictures that a model would see, with their targets."""
+
+    def ask(asked, out_file, name, crops):
+        pictures = [(open_image(target.image).crop(crops[target.id]), target) for target in asked]
+        return dict(zip([target.id for target in asked], look(pictures), strict=True))
+
+    return lifts.zoom(ask, targets, first, None, "", coord_format)
+
+
 def everyone(targets, raw):
     return {target.id: raw for target in targets}
 
@@ -69,17 +82,15 @@ def test_a_sharp_second_look_hits_what_the_first_missed(targets, coord_format):
         shown.extend(image.size for image, _ in looks)
         return [middle_of_red(image, coord_format) for image, _ in looks]
 
-    answers = zoom(targets, first, oracle, coord_format, batch_size=2)
+    answers = zoom(targets, first, oracle, coord_format)
     assert list(answers) == [target.id for target in targets]
     assert {row.outcome for row in score(targets, answers, coord_format)} == {"hit"}
     assert shown == [(200, 150)] * 3
 
 
 def test_a_crop_of_the_whole_screen_changes_no_answer(targets):
-    raw = "click(x=0.1234, y=0.9876)"
-    assert zoom(targets, everyone(targets, "click(x=0.3, y=0.3)"), lambda looks: [raw] * len(looks), share=1.0) == (
-        everyone(targets, raw)
-    )
+    first, second = everyone(targets, "click(x=0.3, y=0.3)"), everyone(targets, "click(x=0.1234, y=0.9876)")
+    assert lifts.zoomed(targets, first, second, lifts.windows(targets, first, share=1.0)) == second
 
 
 @pytest.mark.parametrize(
@@ -158,26 +169,16 @@ def test_squares_that_touch_do_not_overlap_by_rounding(left):
 
 @pytest.mark.parametrize("coord_format", COORD_FORMATS)
 def test_votes_beat_one_wrong_answer_and_keep_the_winners_form(targets, coord_format):
-    def ask(looks):
-        draws = []
-        for _, target in looks:
-            wrong, right = click(0.5, 0.5, coord_format), middle_of_red(Image.open(target.image), coord_format)
-            draws += [wrong, "no click", THINK.format(right), right]
-        return draws
-
-    answers = votes(targets, ask, 4, coord_format, batch_size=2)
-    assert list(answers) == [target.id for target in targets]
+    answers = {}
+    for target in targets:
+        wrong, right = click(0.5, 0.5, coord_format), middle_of_red(Image.open(target.image), coord_format)
+        answers[target.id] = elected([wrong, "no click", THINK.format(right), right], target, coord_format)
     assert [row.outcome for row in score(targets, answers, coord_format)] == ["hit"] * 3
     assert {read_answer(raw, coord_format).thought for raw in answers.values()} == {"The red box."}
 
 
 def test_without_a_vote_the_first_answer_stands(targets):
-    assert votes(targets, lambda looks: ["no", "idea"] * len(looks), 2) == everyone(targets, "no")
-
-
-def test_another_number_of_answers_is_refused(targets):
-    with pytest.raises(ValueError, match="5 answers to 3 looks, 2 each"):
-        votes(targets, lambda looks: ["no"] * 5, 2)
+    assert elected(["no", "idea"], targets[0]) == "no"
 
 
 @pytest.fixture(scope="module")
@@ -185,41 +186,35 @@ def tiny():
     return load_base("embedded", load_in_4bit=False), load_processor("embedded")
 
 
-OPTIONS = {"stage": 1, "fingerprint": "base", "batch_size": 4, "max_new_tokens": 8}
+@pytest.fixture
+def ask(tiny):
+    return partial(predict, *tiny, stage=1, fingerprint="base", batch_size=4, max_new_tokens=8)
 
 
 @pytest.mark.slow
-def test_zoom_with_the_tiny_model_is_kept_and_continued(tiny, targets, tmp_path):
-    first = predict(*tiny, targets, out_file=tmp_path / "plain.jsonl", **OPTIONS)
-    first = {name: raw if name == "a" else "click(x=0.5, y=0.5)" for name, raw in first.items()}
-    path = tmp_path / "zoom.jsonl"
-    whole = predict_zoomed(*tiny, targets, first=first, out_file=path, **OPTIONS)
-    pointing = [target.id for target in targets if judge(first[target.id], target.bbox)[1]]
-    assert whole.looks == len(pointing) >= 2 and list(whole.answers) == list(first)
+def test_zoom_with_the_tiny_model_is_kept_and_continued(ask, targets, tmp_path):
+    first, path = everyone(targets, "click(x=0.5, y=0.5)") | {"a": "no idea"}, tmp_path / "zoom.jsonl"
+    whole = lifts.zoom(ask, targets, first, path, "zoom")
     header, *lines = path.read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line)["target_id"] for line in lines] == sorted(pointing)
-    path.write_text("\n".join([header, json.dumps({"target_id": "corner", "raw": "click(x=0.5, y=0.5)"})]))
-    again = predict_zoomed(*tiny, targets, first=first, out_file=path, **OPTIONS)
-    assert (again.answers, again.looks) == (whole.answers, whole.looks)  # a batch is asked as a whole
-    assert predict_zoomed(*tiny, targets, first=first, out_file=path, **OPTIONS).looks == 0
-    other = everyone(targets, "click(x=0.4, y=0.5)")
-    assert predict_zoomed(*tiny, targets, first=other, out_file=path, **OPTIONS).looks == 3  # other crops
+    assert {json.loads(line)["target_id"] for line in lines} == first.keys() - {"a"}
+    path.write_text(f"{header}\n" + json.dumps({"target_id": "corner", "raw": "click(x=0.5, y=1)"}) + "\n")
+    again = lifts.zoom(ask, targets, first, path, "zoom")
+    assert again == whole | {"corner": lifts.zoomed(targets[1:2], first, {"corner": "click(x=0.5, y=1)"},
+                                                    lifts.windows(targets, first))["corner"]}  # fmt: skip
+    lifts.zoom(ask, targets, everyone(targets, "click(x=0.4, y=0.5)"), path, "zoom")  # other crops: asked afresh
+    assert len(path.read_text(encoding="utf-8").splitlines()) == 1 + 3
 
 
 @pytest.mark.slow
-def test_votes_with_the_tiny_model_are_seeded_and_continued(tiny, targets, tmp_path):
-    path, drawn = tmp_path / "votes.jsonl", {"k": 3, "temperature": 1.5, "seed": 7}
-    state = torch.random.get_rng_state()
-    whole = predict_voted(*tiny, targets, out_file=path, **drawn, **OPTIONS)
+def test_votes_with_the_tiny_model_are_seeded_and_continued(ask, targets, tmp_path, monkeypatch):
+    monkeypatch.setitem(lifts.SAMPLING, "temperature", 1.5)  # it was never shown such a screen, and says nothing
+    path, state = tmp_path / "votes.jsonl", torch.random.get_rng_state()
+    whole = lifts.votes(ask, targets, 3, 7, path, "votes")
     assert torch.equal(torch.random.get_rng_state(), state)
     lines = path.read_bytes().splitlines(keepends=True)
-    draws = [json.loads(line) for line in lines[1:]]
-    assert [draw["target_id"] for draw in draws] == [f"{name}#{i}" for name in sorted(BOXES) for i in range(3)]
-    assert len({draw["raw"] for draw in draws}) > 3  # they differ
-    path.write_bytes(b"".join(lines[:6]))  # killed in the midst of the second target
-    again = predict_voted(*tiny, targets, out_file=path, **drawn, **OPTIONS)
-    assert (again.answers, again.looks) == (whole.answers, 2)
-    assert predict_voted(*tiny, targets, out_file=path, **drawn, **OPTIONS).looks == 0
-    other = tmp_path / "other.jsonl"
-    predict_voted(*tiny, targets, out_file=other, **{**drawn, "seed": 8}, **OPTIONS)
-    assert other.read_bytes().splitlines()[1:] != path.read_bytes().splitlines()[1:]
+    assert len({json.loads(line)["raw"] for line in lines[1:]}) > 3  # they differ
+    path.write_bytes(b"".join(lines[:6]))  # killed in the midst of the second batch
+    assert lifts.votes(ask, targets, 3, 7, path, "votes") == whole
+    assert sorted(path.read_bytes().splitlines(keepends=True)) == sorted(lines)
+    lifts.votes(ask, targets, 3, 8, tmp_path / "other.jsonl", "votes")
+    assert (tmp_path / "other.jsonl").read_bytes().splitlines()[1:] != path.read_bytes().splitlines()[1:]
