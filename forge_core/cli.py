@@ -80,6 +80,20 @@ def push(
     _say_errors(send)
 
 
+@app.command("eval")
+def evaluate(
+    params: Annotated[Path, typer.Argument(help="a 05_evaluate_screenspot.yaml")],
+    limit: Annotated[int | None, typer.Option(min=0, help="targets scored, drawn by platform and kind")] = None,
+    zoom: Annotated[bool | None, typer.Option("--zoom", help="a second look round each click, scored beside")] = None,
+    votes: Annotated[int | None, typer.Option(min=2, help="answers that vote on a click, scored beside")] = None,
+) -> None:
+    """Score base, stage 1 and stage 2 as notebook 05 does, and write report.html. What was answered stands."""
+    from forge_core.evaluation.run import report
+
+    changes = {name: value for name, value in (("limit", limit), ("zoom", zoom), ("votes", votes)) if value is not None}
+    _say_errors(lambda: report(_load(params, "05_evaluate_screenspot").model_copy(update=changes)) and None)
+
+
 @app.command()
 def score(
     log: Annotated[Path, typer.Argument(help="JSON lines, a JSON list, or the file of ScreenSpot-Pro's scorer")],

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from random import Random
 from typing import NamedTuple
 
 from PIL import Image
@@ -88,15 +87,6 @@ def published(benchmark: str) -> list[Published]:
 def centre(targets: Sequence[Target]) -> dict[str, str]:
     """The middle of the screen, whatever is asked."""
     return {target.id: _click(0.5, 0.5) for target in targets}
-
-
-def random_click(targets: Sequence[Target], seed: int) -> dict[str, str]:
-    """One uniform click per target; it depends on the seed and the target's id alone.
-
-    For a table take `random_accuracy`, which has no luck in it.
-    """
-    draws = {target.id: Random(f"{seed} {target.id}") for target in targets}
-    return {name: _click(rng.random(), rng.random()) for name, rng in draws.items()}
 
 
 def random_accuracy(targets: Sequence[Target]) -> float:

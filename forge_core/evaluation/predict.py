@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import zip_longest
@@ -72,7 +72,8 @@ def predict(
     alone = processes.num_processes == 1
     part = out_file if alone else out_file.with_name(f"{out_file.name}.{processes.process_index}")
     model.eval()
-    progress = _Progress(name or f"stage {stage}", len(answers), len(targets), log_every)
+    missing = sum(target.id not in answers for batch in todo for target in batch)
+    progress = _Progress(name or f"stage {stage}", len(answers), len(answers) + missing, log_every)
     ask = partial(_ask, model, processor, stage, max_new_tokens, coord_format, sampling)
     with part.open("ab") as file:
         if not alone:
@@ -83,8 +84,25 @@ def predict(
                     answers[target.id] = raw
                     file.write(_line(Prediction(target_id=target.id, raw=raw).model_dump()))
             file.flush()
-            progress.show(len(answers))
+            if processes.is_main_process:
+                progress.show(len(answers))
     if not alone:
+        processes.wait_for_everyone()
+        answers = _joined(out_file, header, processes)
+    return {target.id: answers[target.id] for target in targets}
+
+
+def kept(
+    out_file: Path, fingerprint: str, targets: Sequence[Target], answer: Callable[[Sequence[Target]], dict[str, str]]
+) -> dict[str, str]:
+    """What `answer` gives for `targets`: asked once, by one process, and kept in a file as `predict` keeps its own."""
+    processes = PartialState(cpu=not torch.cuda.is_available())
+    header = {"fingerprint": fingerprint, "targets": _targets_digest(targets)}
+    answers = _joined(out_file, header, processes)
+    if len(answers) < len(targets):
+        if processes.is_main_process:
+            given = [Prediction(target_id=name, raw=raw).model_dump() for name, raw in answer(targets).items()]
+            out_file.write_bytes(b"".join(map(_line, [header, *given])))
         processes.wait_for_everyone()
         answers = _joined(out_file, header, processes)
     return {target.id: answers[target.id] for target in targets}
@@ -204,15 +222,18 @@ def continue_texts(
 def _header(
     processor, targets: Sequence[Target], stage: int, fingerprint: str, max_new_tokens: int, coord_format: CoordFormat
 ) -> dict:
-    asked = [(target.id, target.image.name, target.instruction, target.bbox) for target in targets]
     return {
         "fingerprint": fingerprint,
         "stage": stage,
         "max_new_tokens": max_new_tokens,
         "image_size": dict(processor.image_processor.size),
         "prompts": _digest([prompt(processor, stage, platform, "", coord_format) for platform in PLATFORMS]),
-        "targets": _digest(asked),
+        "targets": _targets_digest(targets),
     }
+
+
+def _targets_digest(targets: Sequence[Target]) -> str:
+    return _digest([(target.id, target.image.name, target.instruction, target.bbox) for target in targets])
 
 
 def _digest(value: object) -> str:

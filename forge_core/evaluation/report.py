@@ -48,7 +48,7 @@ def write_report(
     or broken.
     """
     samples = join(runs, targets)
-    shown, screens = _fitting(_ranked(samples), megabytes)
+    shown, screens = _fitting(ranked(samples), megabytes)
     script = templates().loader.get_source(templates(), "report.js")[0]
     page = templates().get_template("report.html").render(
         title=title,
@@ -74,10 +74,10 @@ def write_report(
     return path
 
 
-def _ranked(samples: Sequence[Sample]) -> list[Sample]:
-    """First those that only one of the last two models hits, then misses of the last, then those that any differ on.
+def ranked(samples: Sequence[Sample]) -> list[Sample]:
+    """In the order in which they are worth a look: first those that only one of the last two models hits.
 
-    Among equals the platforms take turns.
+    Then misses of the last, then those that any differ on. Among equals the platforms take turns.
     """
     turns, keys = Counter(), {}
     for sample in samples:

@@ -97,18 +97,25 @@ def evaluate(params: EvaluateParams, targets: list[Target], name: str, folder: P
         coord_format=asked.coord_format,
     )
     answers = {name: ask(targets, out_file=file, name=name)}
-    if params.zoom and name != "base":
-        lift = f"{name}, zoom"
-        answers[lift] = lifts.zoom(ask, targets, answers[name], file.with_stem(f"{file.stem}_zoom"), lift)
-    if params.votes and name != "base":
-        lift = f"{name}, {params.votes} votes"
-        out_file = file.with_stem(f"{file.stem}_{params.votes}_votes")
-        answers[lift] = lifts.votes(ask, targets, params.votes, params.seed, out_file, lift)
+    for lift in lift_names(params, name):
+        out_file = file.with_stem(f"{file.stem}_{lift.replace(' ', '_')}")
+        label, coord_format = f"{name}, {lift}", asked.coord_format
+        if lift == "zoom":
+            answers[label] = lifts.zoom(ask, targets, answers[name], out_file, label, coord_format)
+        else:
+            answers[label] = lifts.votes(ask, targets, params.votes, params.seed, out_file, label, coord_format)
     scored = {label: score(targets, found, asked.coord_format) for label, found in answers.items()}
     if PartialState(cpu=not torch.cuda.is_available()).is_main_process:
         for label, rows in scored.items():
             write_scored(scored_file(folder, label), rows)
     return scored
+
+
+def lift_names(params: EvaluateParams, name: str) -> list[str]:
+    """What is asked of a trained model beside its plain answers."""
+    if name == "base":
+        return []
+    return (["zoom"] if params.zoom else []) + ([f"{params.votes} votes"] if params.votes > 1 else [])
 
 
 def scored_file(folder: Path, name: str) -> Path:
