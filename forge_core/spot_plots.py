@@ -39,7 +39,10 @@ def draw(title: str, frames: Sequence[Frame]) -> Figure:
     heights = []
     for row in rows:
         aspect = max(aspects[len(heights) // 2 * columns :][: len(row)])
-        heights += [min(max(width * aspect, 0.5), WIDE) + 0.3 * bool(row[0].title), LINE * max(len(texts[id(frame)]) for frame in row) + 0.1]
+        heights += [
+            min(max(width * aspect, 0.5), WIDE) + 0.3 * bool(row[0].title),
+            LINE * max(len(texts[id(frame)]) for frame in row) + 0.1,
+        ]
     heading = fit(title, int(columns * width * 8), 3)
     fig = figure(columns * width, sum(heights) + 0.4 + 0.2 * heading.count("\n"), heading)
     fig.get_layout_engine().set(w_pad=0.1, wspace=0.03)
