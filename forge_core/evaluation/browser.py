@@ -19,7 +19,7 @@ from forge_core.doctor import CHROMIUM
 
 ARGUMENTS = (
     *("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--force-webrtc-ip-handling-policy=disable_non_proxied_udp"),
+    *("--disable-component-update", "--disable-sync", "--webrtc-ip-handling-policy=disable_non_proxied_udp"),
 )
 _PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:]+")  # a name, or IPv6; no sign that the list of the proxy reads otherwise
@@ -79,10 +79,11 @@ class Guard:
 
     async def watch(self, page) -> None:
         """Stand by a page (playwright's) that is the only one of its context."""
+        self.page = page
         await page.context.route("**/*", self._route)
         page.context.on("page", self._close)
         page.on("dialog", self._dismiss)
-        page.on("download", lambda download: self.note(f"download refused: {download.suggested_filename:.60}"))
+        page.on("download", self._download)
         page.on("filechooser", lambda _: self.note("file chooser ignored"))
         page.on("crash", lambda _: setattr(self, "crashed", True))
         page.on("requestfailed", self._failed)
@@ -92,10 +93,17 @@ class Guard:
         if self.inside(request.url):
             return await route.continue_()
         self._refused(request)
-        return await route.abort("blockedbyclient")
+        # for any other reason than "aborted" an error page would take the page's place; a popup needs one to be seen
+        return await route.abort("aborted" if self._leaving(request) else "blockedbyclient")
+
+    def _leaving(self, request) -> bool:
+        """Whether the page itself is to go somewhere, not a frame in it, nor a popup (which has no frame yet)."""
+        with suppress(_errors()):
+            return request.is_navigation_request() and request.frame == self.page.main_frame
+        return False
 
     def _refused(self, request) -> None:
-        kind = "navigation" if request.is_navigation_request() else "request"
+        kind = "navigation" if self._leaving(request) else "request"
         self.note(f"{kind} to another origin blocked: {origin(request.url) or request.url[:60]}")
 
     def _failed(self, request) -> None:
@@ -107,6 +115,11 @@ class Guard:
         self.note("popup closed")
         with suppress(_errors()):
             await popup.close()
+
+    async def _download(self, download) -> None:
+        with suppress(_errors()):
+            done = "refused" if await download.failure() else "let through"
+            self.note(f"download {done}: {download.suggested_filename:.60}")
 
     async def _dismiss(self, dialog) -> None:
         self.note(f"{dialog.type} dismissed: {dialog.message:.60}")

@@ -24,7 +24,7 @@ from forge_core.spot_plots import Frame, draw
 Decide = Callable[[Image.Image, str, str], str]
 EDGE = 1280  # px: the longest edge of the window, where the model does not see a smaller one
 HEIGHTS = {"web": 3 / 4, "desktop": 3 / 4, "mobile": 8 / 5}  # height / width of the window
-SETTLE = 0.5  # s between an action and the next look, besides loading
+SETTLE, LOADING = 0.5, 5.0  # s between an action and the next look; s at most for a page that is loading
 _CLICKS = {"click", "double_click", "right_click"}
 
 
@@ -79,7 +79,7 @@ class _Loop:
     def __init__(self, decide: Decide, instruction: str, coord_format: CoordFormat, size, seconds: float) -> None:
         self.decide, self.instruction, self.coord_format = decide, instruction, coord_format
         self.size, self.seconds = size, seconds
-        self.done = Run()
+        self.done, self.alive = Run(), True
 
     async def run(self, url: str, steps: int) -> Run:
         self.guard = Guard(url)
@@ -90,25 +90,27 @@ class _Loop:
                 self.done.ended = await self._guarded(self._step())
                 if not self.done.ended and len(self.done.steps) == steps:
                     self.done.ended = f"{steps} steps done"
-            with suppress(Exception):  # a page that is gone shows nothing any more
-                self.done.last = await self._look()
+            if self.alive:
+                with suppress(_playwright().Error):  # it may have gone just now
+                    self.done.last = await self._look()
         print(f"ended: {self.done.ended}", flush=True)
         return self.done
 
     async def _guarded(self, step) -> str:
         """Why the run ends with this step, "" where it does not."""
-        from playwright.async_api import Error
-
         try:
             ended = await step
-        except (TimeoutError, Error) as error:  # playwright's TimeoutError is an Error
+        except (TimeoutError, _playwright().Error) as error:  # playwright's TimeoutError is an Error
             first = (getattr(error, "message", "") or "").split("\n")[0]
+            self.alive = False
             slow = not first or "Timeout" in first
             ended = f"the page does not answer within {self.seconds:g} s" if slow else f"the page is gone ({first})"
         notes = self.guard.take()
         if self.done.steps:
             self.done.steps[-1].notes += notes
-        return "the page crashed" if self.guard.crashed else ended
+        if self.guard.crashed:
+            ended, self.alive = "the page crashed", False
+        return ended
 
     async def _step(self) -> str:
         image = await self._look()
@@ -143,13 +145,20 @@ class _Loop:
         return ""
 
     async def _settle(self) -> None:
-        """Let the page draw, and load where it is loading; pictures that never come are not waited for."""
+        """Let the page draw, and load where it is loading; what never comes is not waited for."""
         await asyncio.sleep(SETTLE)
-        await self.page.wait_for_load_state("domcontentloaded", timeout=1000 * self.seconds)
+        with suppress(_playwright().TimeoutError):
+            await self.page.wait_for_load_state("domcontentloaded", timeout=1000 * min(LOADING, self.seconds))
 
     async def _look(self) -> Image.Image:
         data = await self.page.screenshot(timeout=1000 * self.seconds, scale="css")
         return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def _playwright():
+    from playwright import async_api
+
+    return async_api
 
 
 def _clicks(actions: list[Action]) -> bool:
