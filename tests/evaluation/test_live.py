@@ -42,7 +42,7 @@ def shop_page(other: str) -> str:
             element("field", "input", onkeyup='fetch("/typed?" + this.value)'),
             element("away", "a", href=f"{other}/away"),
             element(
-                "popup", onclick=f'const w = open("{other}/popup"); setInterval(() => w.closed && fetch("/closed"), 50)'
+                "popup", onclick=f'const w = window.open("{other}/popup"); setInterval(() => w.closed && fetch("/closed"), 50)'
             ),
             element("download", "a", href="/download"),
             element("alert", onclick='alert("Buy now!"); fetch("/alerted")'),
