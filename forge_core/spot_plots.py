@@ -44,7 +44,7 @@ def draw(title: str, frames: Sequence[Frame]) -> Figure:
             LINE * max(len(texts[id(frame)]) for frame in row) + 0.1,
         ]
     heading = fit(title, int(columns * width * 8), 3)
-    fig = figure(columns * width, sum(heights) + 0.4 + 0.2 * heading.count("\n"), heading)
+    fig = figure(columns * width, sum(heights) + 0.3 + 0.05 * len(heights) + 0.2 * heading.count("\n"), heading)
     fig.get_layout_engine().set(w_pad=0.1, wspace=0.03)
     grid = fig.subplots(len(heights), columns, height_ratios=heights, squeeze=False)
     for axes in grid.flat:

@@ -55,7 +55,8 @@ def _download(url: str) -> bytes:
         with opener.open(request.Request(url, headers=asked), timeout=SECONDS) as response:
             return _body(response)
     except (OSError, HTTPException, ValueError) as error:  # ValueError: what is no URL after all
-        raise OSError(f"{url:.200}: {getattr(error, 'reason', None) or error or type(error).__name__}") from None
+        reason = str(getattr(error, "reason", "") or error) or type(error).__name__
+        raise OSError(f"{url:.200}: {' '.join(reason.split())}") from None
 
 
 def _body(response: HTTPResponse) -> bytes:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from drawn import check, words
-from pages_server import PagesServer
 from typer.testing import CliRunner
+from web_server import WebServer
 
 from forge_core.actions.types import FUNCTIONS, Action
 from forge_core.actions.unified import parse
@@ -42,7 +42,8 @@ def shop_page(other: str) -> str:
             element("field", "input", onkeyup='fetch("/typed?" + this.value)'),
             element("away", "a", href=f"{other}/away"),
             element(
-                "popup", onclick=f'const w = window.open("{other}/popup"); setInterval(() => w.closed && fetch("/closed"), 50)'
+                "popup",
+                onclick=f'const w = window.open("{other}/popup"); setInterval(() => w.closed && fetch("/closed"), 50)',
             ),
             element("download", "a", href="/download"),
             element("alert", onclick='alert("Buy now!"); fetch("/alerted")'),
@@ -69,7 +70,7 @@ def chromium():
 @pytest.fixture
 def other():
     """The other origin; nobody must ask it for anything."""
-    server = PagesServer()
+    server = WebServer()
     yield server
     server.stop()
     assert server.requests == []
@@ -78,7 +79,7 @@ def other():
 @pytest.fixture
 def shop(other, chromium):
     headers = {"Content-Type": "application/octet-stream", "Content-Disposition": "attachment; filename=virus.bin"}
-    server = PagesServer(
+    server = WebServer(
         {
             "/": shop_page(other.url),
             "/next": "<title>next</title><h1>The next page</h1>",
@@ -112,7 +113,7 @@ def click(name: str) -> str:
     return f"click(x={x / SIZE[0]:.4f}, y={y / SIZE[1]:.4f})"
 
 
-def live(shop: PagesServer, *answers: str, path: str = "/", **changes) -> Run:
+def live(shop: WebServer, *answers: str, path: str = "/", **changes) -> Run:
     options = {"steps": len(answers), "size": SIZE, **changes}
     return run_live(shop.url + path, Script(*answers), "Buy it", **options)
 

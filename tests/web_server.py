@@ -5,7 +5,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 
 
-class PagesServer(ThreadingHTTPServer):
+class WebServer(ThreadingHTTPServer):
     """`pages`: path -> body, or (status, headers, body); a body None is one that does not come until `stop`.
 
     `requests` has the path of each request. A body that is an iterator is sent as long as somebody reads.
@@ -33,7 +33,7 @@ class PagesServer(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: PagesServer
+    server: WebServer
 
     def do_GET(self) -> None:
         self.server.requests.append(self.path)
