@@ -22,7 +22,7 @@ ARGUMENTS = (
     *("--disable-component-update", "--disable-sync", "--webrtc-ip-handling-policy=disable_non_proxied_udp"),
 )
 _PORTS = {"http": 80, "https": 443}
-_HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:]+")  # a name, or IPv6; no sign that the list of the proxy reads otherwise
+_HOST = re.compile(r"\w[\w.-]*|[0-9a-f:]+", re.ASCII)  # a name, or IPv6; no sign that means more to a proxy's list
 
 
 class PageError(OSError):

@@ -14,10 +14,10 @@ from PIL import Image
 
 from forge_core.actions.calls import ActionParseError
 from forge_core.actions.coordinates import CoordFormat
-from forge_core.actions.prompts import Answer, read_answer
+from forge_core.actions.prompts import read_answer
 from forge_core.actions.types import Action
 from forge_core.actions.unified import render
-from forge_core.evaluation.browser import Guard, opened
+from forge_core.evaluation.browser import Guard, PageError, opened
 from forge_core.evaluation.hand import MAX_WAIT, Hand, refusal
 from forge_core.spot_plots import Frame, draw
 
@@ -68,7 +68,7 @@ def run_live(
 
     `size` is the window's (width, height) in px. `history` has a line "Step 1: ..." a step. A page that takes more
     than `seconds` to load or to take an action ends the run. Raises ValueError where the URL is not http(s), PageError
-    where the page cannot be opened, ImportError where playwright is not installed, and what `decide` raises.
+    where the page cannot be opened or seen, ImportError where playwright is not installed, and what `decide` raises.
     """
     return asyncio.run(_Loop(decide, instruction, coord_format, size, seconds).run(page_url, steps))
 
@@ -93,6 +93,8 @@ class _Loop:
             if self.alive:
                 with suppress(_playwright().Error):  # it may have gone just now
                     self.done.last = await self._look()
+        if not self.done.steps:
+            raise PageError(f"{url:.200}: {self.done.ended}")
         print(f"ended: {self.done.ended}", flush=True)
         return self.done
 
@@ -118,7 +120,7 @@ class _Loop:
         step = Step(image, raw)
         self.done.steps.append(step)
         try:
-            answer: Answer = read_answer(raw, self.coord_format)
+            answer = read_answer(raw, self.coord_format)
         except ActionParseError as error:
             return f"an answer that cannot be read: {error}"
         step.thought, step.actions = answer.thought, answer.actions
@@ -145,9 +147,9 @@ class _Loop:
         return ""
 
     async def _settle(self) -> None:
-        """Let the page draw, and load where it is loading; what never comes is not waited for."""
+        """Let the page draw, and load where it is loading; what never comes the next look has to do without."""
         await asyncio.sleep(SETTLE)
-        with suppress(_playwright().TimeoutError):
+        with suppress(_playwright().Error):
             await self.page.wait_for_load_state("domcontentloaded", timeout=1000 * min(LOADING, self.seconds))
 
     async def _look(self) -> Image.Image:
