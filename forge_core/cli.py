@@ -119,6 +119,56 @@ def score(
     _say_errors(score_it)
 
 
+@app.command()
+def spot(
+    instruction: Annotated[str, typer.Option(help="what to do there")],
+    image: Annotated[str | None, typer.Option(help="a screenshot: a file, or an http(s) URL")] = None,
+    live: Annotated[str | None, typer.Option(help="a page to act on in headless Chromium (extra `live`)")] = None,
+    adapter: Annotated[str, typer.Option(help="checkpoints/<run>/<stage>/final; without it that of embedded")] = "",
+    platform: Annotated[str, typer.Option(help="web, desktop or mobile")] = "web",
+    steps: Annotated[int, typer.Option(min=1, max=50, help="with --live: actions at most")] = 5,
+    out: Annotated[Path | None, typer.Option(help="spot.png, or filmstrip.png with --live")] = None,
+) -> None:
+    """Ask an adapter where it would click on a screenshot, or let it act on a live page; writes a picture of it."""
+    if (image is None) == (live is None):
+        raise typer.BadParameter("give --image or --live, one of them")
+    if platform not in ("web", "desktop", "mobile"):
+        raise typer.BadParameter(f"--platform is web, desktop or mobile, not {platform!r}")
+    if live is None:
+        _say_errors(lambda: _spot_image(image, instruction, adapter, platform, out or Path("spot.png")))
+    else:
+        _say_errors(lambda: _spot_live(live, instruction, adapter, platform, steps, out or Path("filmstrip.png")))
+
+
+def _spot_image(image: str, instruction: str, adapter: str, platform: str, out: Path) -> None:
+    from forge_core import plots
+    from forge_core.actions.unified import render
+    from forge_core.data.fetch import fetch_image
+    from forge_core.evaluation.spot import spot as ask
+
+    found = ask(fetch_image(image), instruction, adapter, platform)
+    print(f"thought: {found.thought or 'none'}")
+    print(f"action: {render(found.actions) or f'none that can be read in {found.raw!r}'}")
+    print(f"picture: {plots.save(found.picture, out)}")
+
+
+def _spot_live(url: str, instruction: str, adapter: str, platform: str, steps: int, out: Path) -> None:
+    from forge_core import plots
+    from forge_core.evaluation.browser import check_url, find_chromium
+    from forge_core.evaluation.live import filmstrip, run_live, window
+    from forge_core.evaluation.spot import load_agent
+
+    check_url(url)  # these two before the model is loaded
+    find_chromium()
+    agent = load_agent(adapter)
+
+    def decide(image, asked: str, history: str) -> str:
+        return agent.answer(image, asked, platform, history)
+
+    run = run_live(url, decide, instruction, steps, window(platform, agent.edge), agent.coord_format)
+    print(f"filmstrip: {plots.save(filmstrip(run, instruction), out)}")
+
+
 data = typer.Typer(no_args_is_help=True, help="Get and prepare data, as notebooks 01 and 02 do.")
 app.add_typer(data, name="data")
 
