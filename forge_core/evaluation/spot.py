@@ -15,7 +15,7 @@ from forge_core.actions.unified import click_point
 from forge_core.data.fetch import fetch_image
 from forge_core.data.rows import clean
 from forge_core.data.schema import Turn
-from forge_core.evaluation.predict import continue_texts
+from forge_core.evaluation.predict import continue_texts, encode, read_screen
 from forge_core.models.load import load_adapter, load_base, load_processor
 from forge_core.models.publish import NEW_TOKENS, checked_record
 from forge_core.paths import relative, resolve
@@ -51,7 +51,8 @@ class Agent:
         turn = Turn.model_construct(instruction=clean(instruction), history=clean(history), actions=[])
         chat = messages([turn], self.stage, platform, with_answers=False, coord_format=self.coord_format)
         text = self.processor.apply_chat_template(chat, add_generation_prompt=True)
-        return continue_texts(self.model, self.processor, [text], [image], NEW_TOKENS[self.stage])[0]
+        screen = encode(self.model, read_screen(self.processor, image))
+        return continue_texts(self.model, self.processor, [text], [screen], NEW_TOKENS[self.stage])[0]
 
 
 class Spot(NamedTuple):

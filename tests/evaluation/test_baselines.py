@@ -1,7 +1,6 @@
 """Answers without a model: their expectation, the text match, what OCR reads for real, and published rows."""
 
 import json
-import math
 import socket
 import sys
 from pathlib import Path
@@ -21,7 +20,6 @@ from forge_core.evaluation.baselines import (
     ocr,
     published,
     random_accuracy,
-    random_click,
     read_lines,
 )
 from forge_core.evaluation.score import score
@@ -57,21 +55,9 @@ def test_the_centre_hits_what_lies_there():
     assert outcomes(targets, centre(targets)) == ["hit", "miss"]
 
 
-def test_random_clicks_hit_as_often_as_the_boxes_are_large():
-    targets = [target(f"web_{i}", (0.1, 0.5, 0.1 + 0.2 * (i % 4), 0.9)) for i in range(1, 4001) if i % 4]
-    expected = random_accuracy(targets)
-    assert expected == pytest.approx((0.08 + 0.16 + 0.24) / 3)
-    hits = outcomes(targets, random_click(targets, seed=3)).count("hit") / len(targets)
-    assert abs(hits - expected) < 4 * math.sqrt(expected * (1 - expected) / len(targets))
-
-
-def test_a_random_click_is_its_targets_own():
-    targets = [target(f"web_{i}") for i in range(20)]
-    clicks = random_click(targets, seed=3)
-    assert random_click(targets[::-1], seed=3) == clicks
-    assert random_click(targets[5:6], seed=3).items() <= clicks.items()
-    assert len(set(clicks.values())) == 20
-    assert not set(random_click(targets, seed=4).values()) & set(clicks.values())
+def test_random_clicks_are_expected_to_hit_the_mean_area():
+    targets = [target(f"web_{i}", (0.1, 0.5, 0.1 + 0.2 * i, 0.9)) for i in (1, 2, 3)]
+    assert random_accuracy(targets) == pytest.approx((0.08 + 0.16 + 0.24) / 3)
 
 
 def test_no_targets_have_no_accuracy():
