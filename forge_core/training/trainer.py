@@ -73,6 +73,8 @@ class StageTrainer(Trainer):
 def train_only_labelled(model: PeftModel) -> None:
     """Compute logits at supervised positions alone, a chunk at a time: the others (about 95%) only cost memory.
 
+    Batches that have labels must be padded on the right, as `Collator` pads them.
+
     A loss that is not finite raises FloatingPointError naming the rows (`ids`) of its batch.
     """
     base = model.get_base_model()
@@ -82,6 +84,8 @@ def train_only_labelled(model: PeftModel) -> None:
     def forward(self, labels=None, num_items_in_batch=None, ids=None, **inputs):
         if labels is None:
             return whole(**inputs)
+        # Rows are padded on the right, where a causal model can't look: without a mask attention takes its faster path.
+        inputs.pop("attention_mask", None)
         hidden = self.model(**inputs, use_cache=False).last_hidden_state[:, :-1]  # (B, T-1, D)
         targets = labels[:, 1:]
         kept = targets != IGNORED
