@@ -183,7 +183,7 @@ def _rate_between(rows: Sequence[Scored], sides: Mapping[str, int], low: int, hi
     return accuracy(sum(chosen), len(chosen))
 
 
-def accuracy_dots(rows: Sequence[Dot], title: str = "Click accuracy, here and as published") -> Figure:
+def accuracy_dots(rows: Sequence[Dot], title: str = "Click accuracy beside baselines") -> Figure:
     """Models, baselines and published numbers on one scale, the best on top; whiskers where there is an interval."""
     if not rows:
         raise ValueError(f"{title}: nothing to draw")
@@ -204,5 +204,7 @@ def accuracy_dots(rows: Sequence[Dot], title: str = "Click accuracy, here and as
     axes.grid(axis="x", color="#EEEEEE")
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    fig.supxlabel("disc: measured here, bar: 95% interval · diamond: published, measured by others", size=8)
+    key = "disc: measured here, bar: 95% interval"
+    published = any(row.published for row in rows)
+    fig.supxlabel(f"{key} · diamond: published, measured by others" if published else key, size=8)
     return fig

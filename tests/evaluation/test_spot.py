@@ -9,7 +9,7 @@ import pytest
 from drawn import LONG, check, words
 from matplotlib.lines import Line2D
 from PIL import Image
-from small_training import train_params, write_rows
+from small_training import evaluate_params, train_params, write_rows
 from typer.testing import CliRunner
 from web_server import WebServer
 
@@ -21,8 +21,8 @@ from forge_core.data.screenspot import Target
 from forge_core.evaluation.predict import prompt
 from forge_core.evaluation.spot import Agent, load_agent, spot
 from forge_core.evaluation.stages import evaluate
-from forge_core.models.embedded import build_processor
-from forge_core.params import EvaluateParams, GroundingParams, ReasoningParams
+from forge_core.models.embedded import build_model, build_processor
+from forge_core.params import GroundingParams, ReasoningParams
 from forge_core.spot_plots import Frame, draw
 from forge_core.training.stage import run_stage
 
@@ -91,7 +91,7 @@ def test_no_text_of_a_figure_hides_another(size, count, tmp_path):
 def test_the_prompt_is_that_of_training_with_history_for_stage_2(stage, monkeypatch):
     asked = []
     monkeypatch.setattr("forge_core.evaluation.spot.continue_texts", lambda *given: asked.extend(given[2]) or [""])
-    agent = Agent(None, build_processor(), stage, "0-1000")
+    agent = Agent(build_model(), build_processor(), stage, "0-1000")
     agent.answer(SCREEN, "Save <image>", "desktop")
     agent.answer(SCREEN, "Save", "desktop", "Step 1: I click <end_of_utterance>Open.")
     plain = prompt(agent.processor, stage, "desktop", "Save", "0-1000")
@@ -134,12 +134,8 @@ def test_it_asks_as_notebook_05_does(adapters, data, stage, tmp_path):
         id="a", image=tmp_path / "screen.png", width=row.width, height=row.height, bbox=(0, 0, 1, 1),
         instruction=instruction, platform=row.platform, kind="text",
     )  # fmt: skip
-    params = EvaluateParams(
-        run="test", seed=1, benchmark_dir=str(tmp_path), base_model="embedded", base_revision="main",
-        grounding_adapter=str(adapters[1]), reasoning_adapter=str(adapters[2]), image_size=512,
-        load_in_4bit=stage == 1, batch_size=1, grounding_tokens=32, reasoning_tokens=256, limit=0,
-    )  # fmt: skip
-    scored = evaluate(params, [target], f"stage {stage}", tmp_path)[0]
+    params = evaluate_params(tmp_path, adapters[1], adapters[2], load_in_4bit=stage == 1)
+    (scored,) = evaluate(params, [target], f"stage {stage}", tmp_path)[f"stage {stage}"]
     found = spot(tmp_path / "screen.png", instruction, adapters[stage], row.platform)
     assert (found.raw, found.point) == (scored.raw, scored.point)
     assert load_agent(adapters[stage]).coord_format == ("4-decimals" if stage == 1 else "0-1000")
