@@ -1,4 +1,4 @@
-"""The `forge` command: `run` runs the course, `doctor` looks at this machine, `data` and `actions` do single jobs."""
+"""The `forge` command: `run` runs the course, `doctor` checks this machine, `score`, `data`, `actions` do one job."""
 
 import json
 import sys
@@ -78,6 +78,95 @@ def push(
         print(publish.push(folder, repo, files, private))
 
     _say_errors(send)
+
+
+@app.command("eval")
+def evaluate(
+    params: Annotated[Path, typer.Argument(help="a 05_evaluate_screenspot.yaml")],
+    limit: Annotated[int | None, typer.Option(min=0, help="targets scored, drawn by platform and kind")] = None,
+    zoom: Annotated[bool | None, typer.Option("--zoom", help="a second look round each click, scored beside")] = None,
+    votes: Annotated[int | None, typer.Option(min=2, help="answers that vote on a click, scored beside")] = None,
+) -> None:
+    """Score base, stage 1 and stage 2 as notebook 05 does, and write report.html. What was answered stands."""
+    from forge_core.evaluation.run import report
+
+    changes = {name: value for name, value in (("limit", limit), ("zoom", zoom), ("votes", votes)) if value is not None}
+    _say_errors(lambda: report(_load(params, "05_evaluate_screenspot").model_copy(update=changes)) and None)
+
+
+@app.command()
+def score(
+    log: Annotated[Path, typer.Argument(help="JSON lines, a JSON list, or the file of ScreenSpot-Pro's scorer")],
+    dialect: Annotated[str, typer.Option(help="of the replies; without it the log's own points are judged")] = "",
+    box: Annotated[str, typer.Option(help="what bbox is: xyxy or xywh in px, or 0-1 (xyxy)")] = "xyxy",
+    by: Annotated[str, typer.Option(help="fields to count by, such as platform,kind,size; all without it")] = "",
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT that the replies' coordinates count")] = "",
+    max_pixels: Annotated[int, typer.Option(help="of the processor that resized the screenshots")] = 12_845_056,
+    mend: Annotated[bool, typer.Option("--mend", help="also read what the published scorers refuse")] = False,
+    benchmark: Annotated[Path | None, typer.Option(help="its folder, where the log lacks the sizes of images")] = None,
+    layout: Annotated[str, typer.Option(help="of the benchmark, see docs/evaluation.md")] = "screenspot_v2",
+) -> None:
+    """Score anybody's prediction LOG, and compare with its own verdicts; the status is 1 where these differ."""
+    from forge_core.data.screenspot import load
+    from forge_core.evaluation import logs
+
+    def score_it() -> None:
+        sizes = logs.sizes_of(load(benchmark, layout, images=False)) if benchmark else {}
+        judged = logs.score_log(log, dialect, box, _size(size or None), max_pixels, not mend, sizes)
+        print(logs.report(judged, by.split(",") if by else ()))
+        raise typer.Exit(1 if logs.differences(judged) else 0)
+
+    _say_errors(score_it)
+
+
+@app.command()
+def spot(
+    instruction: Annotated[str, typer.Option(help="what to do there")],
+    image: Annotated[str | None, typer.Option(help="a screenshot: a file, or an http(s) URL")] = None,
+    live: Annotated[str | None, typer.Option(help="a page to act on in headless Chromium (extra `live`)")] = None,
+    adapter: Annotated[str, typer.Option(help="checkpoints/<run>/<stage>/final; without it that of embedded")] = "",
+    platform: Annotated[str, typer.Option(help="web, desktop or mobile")] = "web",
+    steps: Annotated[int, typer.Option(min=1, max=50, help="with --live: actions at most")] = 5,
+    out: Annotated[Path | None, typer.Option(help="spot.png, or filmstrip.png with --live")] = None,
+) -> None:
+    """Ask an adapter where it would click on a screenshot, or let it act on a live page; writes a picture of it."""
+    if (image is None) == (live is None):
+        raise typer.BadParameter("give --image or --live, one of them")
+    if platform not in ("web", "desktop", "mobile"):
+        raise typer.BadParameter(f"--platform is web, desktop or mobile, not {platform!r}")
+    if live is None:
+        _say_errors(lambda: _spot_image(image, instruction, adapter, platform, out or Path("spot.png")))
+    else:
+        _say_errors(lambda: _spot_live(live, instruction, adapter, platform, steps, out or Path("filmstrip.png")))
+
+
+def _spot_image(image: str, instruction: str, adapter: str, platform: str, out: Path) -> None:
+    from forge_core import plots
+    from forge_core.actions.unified import render
+    from forge_core.data.fetch import fetch_image
+    from forge_core.evaluation.spot import spot as ask
+
+    found = ask(fetch_image(image), instruction, adapter, platform)
+    print(f"thought: {found.thought or 'none'}")
+    print(f"action: {render(found.actions) or f'none that can be read in {found.raw!r}'}")
+    print(f"picture: {plots.save(found.picture, out)}")
+
+
+def _spot_live(url: str, instruction: str, adapter: str, platform: str, steps: int, out: Path) -> None:
+    from forge_core import plots
+    from forge_core.evaluation.browser import check_url, find_chromium
+    from forge_core.evaluation.live import filmstrip, run_live, window
+    from forge_core.evaluation.spot import load_agent
+
+    check_url(url)  # these two before the model is loaded
+    find_chromium()
+    agent = load_agent(adapter)
+
+    def decide(image, asked: str, history: str) -> str:
+        return agent.answer(image, asked, platform, history)
+
+    run = run_live(url, decide, instruction, steps, window(platform, agent.edge), agent.coord_format)
+    print(f"filmstrip: {plots.save(filmstrip(run, instruction), out)}")
 
 
 data = typer.Typer(no_args_is_help=True, help="Get and prepare data, as notebooks 01 and 02 do.")

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from forge_core.actions.coordinates import CoordFormat
+from forge_core.data.screenspot import LAYOUTS
 
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -129,9 +130,10 @@ class ReasoningParams(TrainParams):
 
 
 class EvaluateParams(NotebookParams):
-    """05: base, stage 1 and stage 2 on the benchmark."""
+    """05: base, stage 1, stage 2 and what stands beside them on the benchmark."""
 
-    benchmark_dir: Text  # ScreenSpot-v2 layout
+    benchmark: Literal[*LAYOUTS]  # in which layout it lies: data/screenspot.py
+    benchmark_dir: Text
     base_model: Text
     base_revision: Text
     grounding_adapter: Text  # adapter folder of 03
@@ -141,7 +143,12 @@ class EvaluateParams(NotebookParams):
     batch_size: Positive  # targets per generate call
     grounding_tokens: Positive  # max_new_tokens of base and stage 1
     reasoning_tokens: Positive  # max_new_tokens of stage 2
-    limit: Count  # targets scored; 0 = all
+    limit: Count  # targets scored, drawn by platform and kind; 0 = all
+    baselines: list[Literal["centre", "random", "ocr"]]  # ocr needs the extra `baselines`
+    merged_model: str  # folder that `forge merge` wrote, scored too; "" = none
+    zoom: bool  # a second look round each click of the trained models, scored beside the first
+    votes: Count  # answers drawn from the trained models that vote on a click; 0 = none
+    wandb: bool  # log tables, figures and samples to Weights & Biases
 
 
 MODELS: dict[str, type[NotebookParams]] = {

@@ -156,7 +156,7 @@ def _ribbons(axes: Axes, place: int, before: Mapping[str, bool], after: Mapping[
         axes.fill_between(place + 0.06 + 0.88 * along, upper - size, upper, color=colour, alpha=0.45, linewidth=0)
         if size:
             label_at = min(start - size / 2, label_at - 0.055 * total)
-            paper = {"boxstyle": "round,pad=0.1", "color": "white", "alpha": 0.6, "linewidth": 0}
+            paper = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": colour, "alpha": 0.85}
             axes.text(place + 0.09, label_at, f"{name} {size}", va="center", size=9, color=INK, bbox=paper)
         start -= size
         ends[now] -= size
@@ -205,16 +205,16 @@ def _draw_tokens(lines: Sequence[Sequence[tuple[int, str, bool]]], title: str) -
 
 def figure(width: float, height: float, title: str) -> Figure:
     """An empty figure (inches) outside pyplot's register, so that a notebook shows it once and memory is freed."""
-    fig = plt.figure(figsize=(width, height), layout="constrained")
+    fig = plt.figure(figsize=(width, height), layout="constrained", facecolor="white")  # legible on a dark page, too
     plt.close(fig)
     fig.suptitle(title, weight="bold", size=12, color=INK, parse_math=False)
     return fig
 
 
-def legend(axes: Axes) -> None:
-    """Legend in a row between title and axes, where no data can be; the frame's right and upper edges go."""
+def legend(axes: Axes, columns: int = 4) -> None:
+    """Legend in rows between title and axes, where no data can be; the frame's right and upper edges go."""
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False, fontsize=9)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, frameon=False, fontsize=9)
 
 
 def pictures(title: str, blocks: Sequence[Sequence[float]], lines: int) -> tuple[Figure, list[tuple[Axes, Axes]]]:
@@ -279,8 +279,9 @@ def _said(row: Scored) -> str:
 
 
 def _spread(rows: Sequence[Scored], count: int) -> list[Scored]:
-    """Up to `count` rows, evenly over the list, so that every platform has a chance to be seen."""
-    return [rows[index * len(rows) // min(count, len(rows))] for index in range(min(count, len(rows)))]
+    """Up to `count` rows, the middle one of each of as many equal parts, so that every platform has a chance."""
+    count = min(count, len(rows))
+    return [rows[(2 * index + 1) * len(rows) // (2 * count)] for index in range(count)]
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from raw_rows import preprocess_params
 
 from forge_core.data.preprocess import preprocess
 from forge_core.data.sandbox import write_raw
-from forge_core.params import GroundingParams, TrainParams
+from forge_core.params import EvaluateParams, GroundingParams, TrainParams
 
 NAMES = ["sandbox_web", "sandbox_desktop", "sandbox_mobile"]
 
@@ -32,3 +32,15 @@ def train_params(data: Path, output: Path, model: type[TrainParams] = GroundingP
         "held_out": 0, "activation_checkpointing": False, "num_workers": 0, "wandb": False,
     }  # fmt: skip
     return model(**{**values, **changes})
+
+
+def evaluate_params(benchmark: Path, grounding: Path, reasoning: Path, **changes) -> EvaluateParams:
+    """All targets of a benchmark in ScreenSpot-v2's layout, with changes."""
+    values = {
+        "run": "test", "seed": 1, "benchmark": "screenspot_v2", "benchmark_dir": str(benchmark),
+        "base_model": "embedded", "base_revision": "main", "grounding_adapter": str(grounding),
+        "reasoning_adapter": str(reasoning), "image_size": 512, "load_in_4bit": True, "batch_size": 4,
+        "grounding_tokens": 32, "reasoning_tokens": 256, "limit": 0, "baselines": [], "merged_model": "",
+        "zoom": False, "votes": 0, "wandb": False,
+    }  # fmt: skip
+    return EvaluateParams(**{**values, **changes})

@@ -6,10 +6,11 @@ import posixpath
 import warnings
 import zipfile
 import zlib
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from forge_core.data.archives import check_zip
 from forge_core.data.schema import RowError
@@ -25,6 +26,17 @@ def open_image(reference: str | Path) -> Image.Image:
     """The screenshot as RGB. Raises OSError where it is missing or broken."""
     with Image.open(_source(str(reference))) as image:
         return image.convert("RGB")
+
+
+def mark(image: Image.Image, box: Sequence[float], clicked: Sequence[float] | None) -> Image.Image:
+    """A copy with a box in blue and a click, if any, as a ring; both normalised to [0, 1]."""
+    image = image.copy()
+    pen, (width, height) = ImageDraw.Draw(image), image.size
+    line = max(2, width // 300)
+    pen.rectangle([box[0] * width, box[1] * height, box[2] * width, box[3] * height], outline="#0072B2", width=line)
+    if clicked:
+        pen.circle((clicked[0] * width, clicked[1] * height), 4 * line, outline="#CC79A7", width=line)
+    return image
 
 
 def image_size(root: str, name: str) -> tuple[int, int]:

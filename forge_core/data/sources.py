@@ -44,11 +44,15 @@ class Subset:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A ScreenSpot set on the hub: its files (glob patterns), and the archive stem of its images, if any."""
+    """A ScreenSpot set on the hub: its files (glob patterns), the archive stem of its images, if any, and its layout.
+
+    `layout` is a key of `screenspot.LAYOUTS`.
+    """
 
     repository: str
     revision: str
     files: tuple[str, ...]
+    layout: str
     archive: str = ""
 
 
@@ -92,10 +96,15 @@ SUBSETS: tuple[Subset, ...] = (
 )
 
 BENCHMARKS = {
-    "screenspot_v1": Benchmark("rootsautomation/ScreenSpot", "main", ("data/*.parquet",)),
-    "screenspot_v2": Benchmark("OS-Copilot/ScreenSpot-v2", "main", ("screenspot_*_v2.json",), "screenspotv2_image"),
+    "screenspot_v1": Benchmark("rootsautomation/ScreenSpot", "main", ("data/*.parquet",), "screenspot_v1"),
+    "screenspot_v2": Benchmark(
+        "OS-Copilot/ScreenSpot-v2", "main", ("screenspot_*_v2.json",), "screenspot_v2", "screenspotv2_image"
+    ),
     "screenspot_pro": Benchmark(
-        "likaixin/ScreenSpot-Pro", "210e78d3844251110bff86c95835ebd37a6930fa", ("annotations/*.json", "images/*/*.png")
+        "likaixin/ScreenSpot-Pro",
+        "210e78d3844251110bff86c95835ebd37a6930fa",
+        ("annotations/*.json", "images/*/*.png"),
+        "screenspot_pro",
     ),
 }
 

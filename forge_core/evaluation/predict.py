@@ -10,8 +10,9 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +32,9 @@ from forge_core.models.chat import END_OF_TURN
 from forge_core.models.load import autocast
 from forge_core.training.collate import messages
 
+Window = tuple[int, int, int, int]  # left, top, right, bottom in px
+View = tuple[Path, Window | None]  # a screenshot, and the part of it; None: the whole
+
 
 def predict(
     model,
@@ -44,29 +48,41 @@ def predict(
     log_every: float = 5.0,
     name: str | None = None,
     coord_format: CoordFormat = "4-decimals",
+    crops: Mapping[str, Window] | None = None,
+    sampling: Mapping[str, object] | None = None,
 ) -> dict[str, str]:
     """Raw answer by target id, in the order of `targets`; also in `out_file`.
 
     `fingerprint` names the model and adapter; with the stage, the prompts (and so `coord_format`), the targets, the
-    image size and `max_new_tokens` it decides whether an earlier file is continued. A progress line for `name`
-    (default: the stage) is printed every `log_every` seconds. ValueError names a line of an earlier file that is
-    damaged.
+    image size, `max_new_tokens`, `crops` and `sampling` it decides whether an earlier file is continued. `crops`: the
+    parts of their screenshots that targets are asked on (id -> px); `sampling` are arguments of `generate`, with a
+    `seed`, where answers are not greedy. A progress line for `name` (default: the stage) is printed every `log_every`
+    seconds. ValueError names a line of an earlier file that is damaged.
     """
     out_file, processes = Path(out_file), PartialState(cpu=not torch.cuda.is_available())
+    crops, sampling = dict(crops or {}), dict(sampling or {})
     header = _header(processor, targets, stage, fingerprint, max_new_tokens, coord_format)
+    header |= {"crops": _digest(crops)} if crops else {}
+    header |= {"sampling": sampling, "batch_size": batch_size} if sampling else {}
     answers = _joined(out_file, header, processes)
-    todo = _share([target for target in targets if target.id not in answers], processes)
+    mine = _share(targets, processes)
+    batches = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
+    # whole batches are asked again, as who else is in a batch decides what is drawn
+    todo = [batch for batch in batches if any(target.id not in answers for target in batch)]
     alone = processes.num_processes == 1
     part = out_file if alone else out_file.with_name(f"{out_file.name}.{processes.process_index}")
     model.eval()
-    progress = _Progress(name or f"stage {stage}", len(answers), len(answers) + len(todo), log_every)
+    missing = sum(target.id not in answers for batch in todo for target in batch)
+    progress = _Progress(name or f"stage {stage}", len(answers), len(answers) + missing, log_every)
+    ask = partial(_ask, model, processor, stage, max_new_tokens, coord_format, sampling)
     with part.open("ab") as file:
         if not alone:
             file.write(_line(header))
-        for batch, texts in _answered(model, processor, todo, batch_size, stage, max_new_tokens, coord_format):
-            for target, raw in zip(batch, texts, strict=True):
-                answers[target.id] = raw
-                file.write(_line(Prediction(target_id=target.id, raw=raw).model_dump()))
+        for batch, screens in _with_screens(model, processor, todo, crops):
+            for target, raw in zip(batch, ask(batch, screens), strict=True):
+                if target.id not in answers:
+                    answers[target.id] = raw
+                    file.write(_line(Prediction(target_id=target.id, raw=raw).model_dump()))
             file.flush()
             if processes.is_main_process:
                 progress.show(len(answers))
@@ -76,34 +92,73 @@ def predict(
     return {target.id: answers[target.id] for target in targets}
 
 
-def _share(todo: Sequence[Target], processes: PartialState) -> list[Target]:
+def kept(
+    out_file: Path, fingerprint: str, targets: Sequence[Target], answer: Callable[[Sequence[Target]], dict[str, str]]
+) -> dict[str, str]:
+    """What `answer` gives for `targets`: asked once, by one process, and kept in a file as `predict` keeps its own."""
+    processes = PartialState(cpu=not torch.cuda.is_available())
+    header = {"fingerprint": fingerprint, "targets": _targets_digest(targets)}
+    answers = _joined(out_file, header, processes)
+    if len(answers) < len(targets):
+        if processes.is_main_process:
+            given = [Prediction(target_id=name, raw=raw).model_dump() for name, raw in answer(targets).items()]
+            out_file.write_bytes(b"".join(map(_line, [header, *given])))
+        processes.wait_for_everyone()
+        answers = _joined(out_file, header, processes)
+    return {target.id: answers[target.id] for target in targets}
+
+
+def _share(targets: Sequence[Target], processes: PartialState) -> list[Target]:
     """This process's targets: those on one screenshot stay together, and neighbours have screenshots of one size."""
     groups: dict[tuple[int, int, str], list[Target]] = {}
-    for target in todo:
+    for target in targets:
         groups.setdefault((target.width, target.height, str(target.image)), []).append(target)
     mine = sorted(groups)[processes.process_index :: processes.num_processes]
     return [target for key in mine for target in groups[key]]
 
 
-def _answered(
-    model, processor, todo: Sequence[Target], batch_size: int, stage: int, tokens: int, coord_format: CoordFormat
-) -> Iterator[tuple[Sequence[Target], list[str]]]:
-    """Batches with their answers. The screenshots of the next one are read while the model works on this one."""
-    batches = [todo[start : start + batch_size] for start in range(0, len(todo), batch_size)]
-    encoded: dict[Path, Screen] = {}
+def _with_screens(
+    model, processor, batches: Sequence[Sequence[Target]], crops: Mapping[str, Window]
+) -> "Iterator[tuple[Sequence[Target], list[Screen]]]":
+    """Batches with their encoded screenshots; those of the next one are read while the model works on this one."""
+
+    def view(target: Target) -> View:
+        return target.image, crops.get(target.id)
+
+    def read(batch: Sequence[Target]) -> dict[View, Screen]:
+        views = dict.fromkeys(map(view, batch))
+        return {(image, part): read_screen(processor, open_image(image).crop(part)) for image, part in views}
+
+    encoded: dict[View, Screen] = {}
     with ThreadPoolExecutor(1) as pool:
-        ahead = [pool.submit(_read_screens, processor, batch) for batch in batches[:1]]
+        ahead = [pool.submit(read, batch) for batch in batches[:1]]
         for batch, following in zip_longest(batches, batches[1:]):
             screens = ahead.pop().result()
-            ahead += [pool.submit(_read_screens, processor, following)] if following else []
+            ahead += [pool.submit(read, following)] if following else []
             # one whose targets go on from the batch before is encoded already
-            encoded = {image: encoded.get(image) or encode(model, screen) for image, screen in screens.items()}
-            texts = [prompt(processor, stage, target.platform, target.instruction, coord_format) for target in batch]
-            yield batch, continue_texts(model, processor, texts, [encoded[target.image] for target in batch], tokens)
+            encoded = {seen: encoded.get(seen) or encode(model, screen) for seen, screen in screens.items()}
+            yield batch, [encoded[view(target)] for target in batch]
 
 
-def _read_screens(processor, batch: Sequence[Target]) -> "dict[Path, Screen]":
-    return {image: read_screen(processor, open_image(image)) for image in dict.fromkeys(t.image for t in batch)}
+def _ask(
+    model,
+    processor,
+    stage: int,
+    tokens: int,
+    coord_format: CoordFormat,
+    sampling: Mapping[str, object],
+    batch: Sequence[Target],
+    screens: "Sequence[Screen]",
+) -> list[str]:
+    texts = [prompt(processor, stage, target.platform, target.instruction, coord_format) for target in batch]
+    if not sampling:
+        return continue_texts(model, processor, texts, screens, tokens)
+    device = next(model.parameters()).device
+    drawn = _digest([sampling["seed"], [target.id for target in batch]])
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(int(drawn[:8], 16))  # so that a continued run draws what an unbroken one does
+        options = {name: value for name, value in sampling.items() if name != "seed"}
+        return continue_texts(model, processor, texts, screens, tokens, do_sample=True, **options)
 
 
 def prompt(processor, stage: int, platform: str, instruction: str, coord_format: CoordFormat = "4-decimals") -> str:
@@ -144,7 +199,7 @@ def continue_texts(
 ) -> list[str]:
     """What the model writes after each text with its encoded screenshot, up to the end of its turn.
 
-    Greedy, unless `sampling` (arguments of `generate`) says otherwise; with num_return_sequences n, n answers a text.
+    Greedy, unless `sampling` (arguments of `generate`) says otherwise.
     """
     tokenizer, device = processor.tokenizer, next(model.parameters()).device
     whole = [text.replace(processor.image_token, screen.text, 1) for text, screen in zip(texts, screens, strict=True)]
@@ -167,15 +222,18 @@ def continue_texts(
 def _header(
     processor, targets: Sequence[Target], stage: int, fingerprint: str, max_new_tokens: int, coord_format: CoordFormat
 ) -> dict:
-    asked = [(target.id, target.image.name, target.instruction, target.bbox) for target in targets]
     return {
         "fingerprint": fingerprint,
         "stage": stage,
         "max_new_tokens": max_new_tokens,
         "image_size": dict(processor.image_processor.size),
         "prompts": _digest([prompt(processor, stage, platform, "", coord_format) for platform in PLATFORMS]),
-        "targets": _digest(asked),
+        "targets": _targets_digest(targets),
     }
+
+
+def _targets_digest(targets: Sequence[Target]) -> str:
+    return _digest([(target.id, target.image.name, target.instruction, target.bbox) for target in targets])
 
 
 def _digest(value: object) -> str:

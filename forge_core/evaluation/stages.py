@@ -1,11 +1,21 @@
 """Score the three models of the course on one benchmark: the base, stage 1 and stage 2, each on the same targets."""
 
+import json
+from functools import partial
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
+import torch
+from accelerate import PartialState
+from peft import PeftModel
+from transformers import PreTrainedModel, ProcessorMixin
+
+from forge_core.actions.coordinates import CoordFormat
 from forge_core.actions.prompts import is_reasoning_format, read_answer
 from forge_core.data.sandbox import asked_label
 from forge_core.data.screenspot import Target
+from forge_core.evaluation import lifts
 from forge_core.evaluation.predict import predict
 from forge_core.evaluation.score import Rate, Scored, accuracy, score, write_scored
 from forge_core.models.load import compute_dtype, load_adapter, load_base, load_processor, locate
@@ -16,12 +26,38 @@ from forge_core.training.adapter import coord_format_of
 
 
 def choose(targets: list[Target], limit: int, seed: int) -> list[Target]:
-    """`limit` random targets, all of them for 0; the same for every model."""
-    return Random(seed).sample(targets, limit) if 0 < limit < len(targets) else targets
+    """`limit` random targets, all of them for 0, in the benchmark's order; the same for every model.
+
+    Each platform x kind keeps its share, rounded by largest remainder; of equal ones the first of the benchmark.
+    """
+    if not 0 < limit < len(targets):
+        return targets
+    cells: dict[tuple[str, str], list[int]] = {}
+    for index, target in enumerate(targets):
+        cells.setdefault((target.platform, target.kind), []).append(index)
+    whole = {cell: divmod(limit * len(indices), len(targets)) for cell, indices in cells.items()}  # count, remainder
+    left = limit - sum(count for count, _ in whole.values())
+    first = sorted(cells, key=lambda cell: -whole[cell][1])[:left]
+    rng = Random(seed)
+    chosen = [rng.sample(indices, whole[cell][0] + (cell in first)) for cell, indices in cells.items()]
+    return [targets[index] for index in sorted(sum(chosen, []))]
 
 
-def evaluate(params: EvaluateParams, targets: list[Target], name: str, folder: Path) -> list[Scored]:
-    """Score the model called `name`: "base", "stage 1" or "stage 2"; answers and verdicts are kept in `folder`."""
+class Loaded(NamedTuple):
+    """A model ready to be asked: of which stage its prompts are, how it writes places, and what decides its answers."""
+
+    model: PreTrainedModel | PeftModel
+    processor: ProcessorMixin
+    stage: int
+    coord_format: CoordFormat
+    max_new_tokens: int
+    identity: str
+
+
+def load_model(params: EvaluateParams, name: str) -> Loaded:
+    """The model called `name`: "base", "stage 1", "stage 2", or "merged" (a folder that `forge merge` wrote)."""
+    if name == "merged":
+        return _load_merged(params)
     adapter = {"base": "", "stage 1": params.grounding_adapter, "stage 2": params.reasoning_adapter}[name]
     stage = 2 if name == "stage 2" else 1
     model = load_base(params.base_model, params.base_revision, params.load_in_4bit)
@@ -30,21 +66,61 @@ def evaluate(params: EvaluateParams, targets: list[Target], name: str, folder: P
     if adapter:
         model = load_adapter(model, resolve(adapter))
         processor = load_processor(str(resolve(adapter)))  # as it was trained
-    answers = predict(
-        model,
-        processor,
-        targets,
-        stage,
-        folder / f"answers_{name.replace(' ', '_')}.jsonl",
-        fingerprint=identity(params, adapter),
+    tokens = params.reasoning_tokens if stage == 2 else params.grounding_tokens
+    return Loaded(model, processor, stage, coord_format, tokens, identity(params, adapter))
+
+
+def _load_merged(params: EvaluateParams) -> Loaded:
+    folder = resolve(params.merged_model)
+    record = json.loads((folder / "forge.json").read_text())["identity"]
+    tokens = params.reasoning_tokens if record["stage"] == 2 else params.grounding_tokens
+    model, processor = load_base(str(folder), load_in_4bit=False), load_processor(str(folder))
+    identity = f"merged {digest(folder)} {compute_dtype()}"
+    return Loaded(model, processor, record["stage"], record["params"]["coord_format"], tokens, identity)
+
+
+def evaluate(params: EvaluateParams, targets: list[Target], name: str, folder: Path) -> dict[str, list[Scored]]:
+    """Score the model called `name`, and the lifts that `params` ask for on top of a trained one.
+
+    Keys are `name`, "`name`, zoom" and "`name`, 8 votes"; answers and verdicts are kept in `folder`.
+    """
+    asked = load_model(params, name)
+    file = folder / f"answers_{name.replace(' ', '_')}.jsonl"
+    ask = partial(
+        predict,
+        asked.model,
+        asked.processor,
+        stage=asked.stage,
+        fingerprint=asked.identity,
         batch_size=params.batch_size,
-        max_new_tokens=params.reasoning_tokens if stage == 2 else params.grounding_tokens,
-        name=name,
-        coord_format=coord_format,
+        max_new_tokens=asked.max_new_tokens,
+        coord_format=asked.coord_format,
     )
-    scored = score(targets, answers, coord_format)
-    write_scored(folder / f"scored_{name.replace(' ', '_')}.jsonl", scored)
+    answers = {name: ask(targets, out_file=file, name=name)}
+    for lift in lift_names(params, name):
+        out_file = file.with_stem(f"{file.stem}_{lift.replace(' ', '_')}")
+        label, coord_format = f"{name}, {lift}", asked.coord_format
+        if lift == "zoom":
+            answers[label] = lifts.zoom(ask, targets, answers[name], out_file, label, coord_format)
+        else:
+            answers[label] = lifts.votes(ask, targets, params.votes, params.seed, out_file, label, coord_format)
+    scored = {label: score(targets, found, asked.coord_format) for label, found in answers.items()}
+    if PartialState(cpu=not torch.cuda.is_available()).is_main_process:
+        for label, rows in scored.items():
+            write_scored(scored_file(folder, label), rows)
     return scored
+
+
+def lift_names(params: EvaluateParams, name: str) -> list[str]:
+    """What is asked of a trained model beside its plain answers."""
+    if name == "base":
+        return []
+    return (["zoom"] if params.zoom else []) + ([f"{params.votes} votes"] if params.votes > 1 else [])
+
+
+def scored_file(folder: Path, name: str) -> Path:
+    """Where the verdicts on a model are kept."""
+    return folder / f"scored_{name.replace(',', '').replace(' ', '_')}.jsonl"
 
 
 def identity(params: EvaluateParams, adapter: str) -> str:

@@ -49,7 +49,7 @@ def merge(adapter: Path, out: Path, benchmark: Path | None = None, limit: int = 
     has something in it, ValueError where the base is not the one of the training, or a weight is no number.
     """
     adapter, out = adapter.absolute(), out.absolute()
-    record = _checked_record(adapter)
+    record = checked_record(adapter)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise FileExistsError(f"{out} is there already; remove it, or name another folder")
     targets = _targets(benchmark, limit, record["identity"]["params"]["seed"]) if benchmark else []
@@ -66,7 +66,7 @@ def merge(adapter: Path, out: Path, benchmark: Path | None = None, limit: int = 
     return record
 
 
-def _checked_record(adapter: Path) -> dict:
+def checked_record(adapter: Path) -> dict:
     """forge.json of an adapter folder whose base is still the one that it was trained on."""
     from forge_core.models.load import locate
 

@@ -72,19 +72,17 @@ class Collator:
             return_dict=True,
             return_assistant_tokens_mask=True,
             processor_kwargs={
-                "return_tensors": "pt",
-                "padding": True,
-                "padding_side": "right",
-                "pad_to_multiple_of": self.multiple,
+                "images_kwargs": {"return_tensors": "pt"},  # texts as lists: their masks are made token by token
+                "text_kwargs": {"padding": True, "padding_side": "right", "pad_to_multiple_of": self.multiple},
             },
         )
-        supervised = torch.as_tensor(batch.pop("assistant_masks")).bool()
-        batch["labels"] = batch["input_ids"].masked_fill(~supervised, IGNORED)  # (B, T); the model shifts them
-        batch["ids"] = [example.id for example in examples]
+        supervised = torch.tensor(batch.pop("assistant_masks")).bool()
         for example, row in zip(examples, supervised, strict=True):
             if not row.any():
                 raise ValueError(f"{example.id}: no supervised token in this row")
-        return dict(batch)
+        tensors = {name: torch.as_tensor(value) for name, value in batch.items()}
+        labels = tensors["input_ids"].masked_fill(~supervised, IGNORED)  # (B, T); the model shifts them
+        return tensors | {"labels": labels, "ids": [example.id for example in examples]}
 
 
 def token_count(

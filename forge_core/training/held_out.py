@@ -7,13 +7,12 @@ ScreenSpot's rule nor its data: choosing a checkpoint by the benchmark would mak
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw
 from transformers import ProcessorMixin
 
 from forge_core.actions.coordinates import CoordFormat
 from forge_core.actions.prompts import answer_text
 from forge_core.actions.unified import click_point, parse
-from forge_core.data.images import open_image
+from forge_core.data.images import mark, open_image
 from forge_core.data.schema import Example
 from forge_core.evaluation.predict import continue_texts, encode, read_screen
 from forge_core.evaluation.score import judge
@@ -50,7 +49,7 @@ class HeldOut:
                 outcome, clicked = judge(raw, box, self.coord_format)
                 hits += outcome == "hit"
                 if len(shown) < SHOWN:
-                    picture = _draw(image, box, clicked)
+                    picture = mark(image, box, clicked)
                     asked = row.turns[0].instruction
                     shown.append({"instruction": asked, "answer": raw, "outcome": outcome, "screenshot": picture})
         return hits / len(self.asked), shown
@@ -58,14 +57,3 @@ class HeldOut:
     def _prompt(self, row: Example) -> str:
         chat = messages(row.turns[:1], self.stage, row.platform, with_answers=False, coord_format=self.coord_format)
         return self.processor.apply_chat_template(chat, add_generation_prompt=True)
-
-
-def _draw(image: Image.Image, box: Sequence[float], clicked: Sequence[float] | None) -> Image.Image:
-    """The screenshot with the box in blue and the click, if any, as a ring; both normalised."""
-    image = image.copy()
-    pen, (width, height) = ImageDraw.Draw(image), image.size
-    line = max(2, width // 300)
-    pen.rectangle([box[0] * width, box[1] * height, box[2] * width, box[3] * height], outline="#0072B2", width=line)
-    if clicked:
-        pen.circle((clicked[0] * width, clicked[1] * height), 4 * line, outline="#CC79A7", width=line)
-    return image

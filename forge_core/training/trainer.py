@@ -55,8 +55,12 @@ class StageTrainer(Trainer):
         rate, shown = self.held_out.score(self.model, self.args.eval_batch_size)
         self.log({"eval_clicks": rate})
         if wandb.run and self.is_world_process_zero():
-            rows = [[*list(row.values())[:-1], wandb.Image(row["screenshot"])] for row in shown]
-            wandb.log({"held out": wandb.Table(columns=list(shown[0]), data=rows)}, commit=False)
+            captions = ["{instruction} · {outcome}\n{answer}".format(**row) for row in shown]
+            images = [wandb.Image(row["screenshot"], caption=text) for row, text in zip(shown, captions, strict=True)]
+            rows = [[*list(row.values())[:-1], image] for row, image in zip(shown, images, strict=True)]
+            table = wandb.Table(columns=list(shown[0]), data=rows)
+            # a table's pictures lie outside the run's folder until it is synced; those of a list lie in it
+            wandb.log({"held out": table, "held out screenshots": images}, commit=False)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, {"eval_clicks": rate})
         return {"eval_rank": rate + 1e-9 * self.state.global_step}  # of equals the later
 
@@ -69,6 +73,8 @@ class StageTrainer(Trainer):
 def train_only_labelled(model: PeftModel) -> None:
     """Compute logits at supervised positions alone, a chunk at a time: the others (about 95%) only cost memory.
 
+    Batches that have labels must be padded on the right, as `Collator` pads them.
+
     A loss that is not finite raises FloatingPointError naming the rows (`ids`) of its batch.
     """
     base = model.get_base_model()
@@ -78,6 +84,8 @@ def train_only_labelled(model: PeftModel) -> None:
     def forward(self, labels=None, num_items_in_batch=None, ids=None, **inputs):
         if labels is None:
             return whole(**inputs)
+        # Rows are padded on the right, where a causal model can't look: without a mask attention takes its faster path.
+        inputs.pop("attention_mask", None)
         hidden = self.model(**inputs, use_cache=False).last_hidden_state[:, :-1]  # (B, T-1, D)
         targets = labels[:, 1:]
         kept = targets != IGNORED

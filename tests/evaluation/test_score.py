@@ -12,8 +12,8 @@ BOX = (0.2, 0.4, 0.3, 0.5)  # normalised xyxy
 OUTCOMES = {"correct": "hit", "wrong": "miss", "wrong_format": "wrong_format"}
 
 
-def scored(outcome, platform="web", kind="text", target_id="t"):
-    return Scored(target_id=target_id, raw="", platform=platform, kind=kind, outcome=outcome, point=None)
+def scored(outcome, platform="web", kind="text", target_id="t", **more):
+    return Scored(target_id=target_id, raw="", platform=platform, kind=kind, outcome=outcome, point=None, **more)
 
 
 def test_published_verdicts_are_reproduced(shared_data):
@@ -122,6 +122,37 @@ def test_table_counts_every_outcome_and_averages_cells():
     assert (text.group, text.n, icon.n) == ("kind", 4, 1)
     with pytest.raises(ValueError, match="0 hits of 0"):
         table([])
+
+
+def test_the_macro_mean_is_over_platforms_and_kinds_whatever_is_counted():
+    rows = [scored("hit", application="a", area=0.1), scored("miss", application="b", area=0.001)]
+    rows += [scored("hit", "mobile", "icon", application="a", area=0.0001), scored("hit", "mobile", "icon")]
+    _, macro, *counted = table(rows, ("application", "size"))
+    assert macro.value == table(rows)[1].value == (0.5 + 1) / 2
+    assert [(row.group, row.name, row.k, row.n) for row in counted] == [
+        *[("application", "a", 2, 2), ("application", "b", 0, 1), ("application", "", 1, 1)],
+        *[("size", "", 1, 1), ("size", "small", 1, 1), ("size", "medium", 0, 1), ("size", "large", 1, 1)],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "size"),
+    [((30, 30), "small"), ((32, 32), "small"), ((33, 33), "medium"), ((101, 101), "medium"), ((102, 102), "large")],
+)
+def test_sizes_are_those_of_an_icon_and_a_button_on_a_full_hd_screen(pixels, size, tmp_path):
+    asked = {"id": "a", "image": tmp_path, "width": 1920, "height": 1080, "instruction": "x", "platform": "web"}
+    box = (0.5, 0.5, 0.5 + pixels[0] / 1920, 0.5 + pixels[1] / 1080)
+    target = Target(bbox=box, kind="icon", application="gitlab", group="OS", **asked)
+    (row,) = score([target], {"a": ""})
+    assert (row.size, row.application, row.group) == (size, "gitlab", "OS")
+    assert row.area == pytest.approx(pixels[0] * pixels[1] / (1920 * 1080))
+
+
+def test_older_files_of_scored_rows_load(tmp_path):
+    old = '{"target_id": "a", "raw": "", "platform": "web", "kind": "icon", "outcome": "hit", "point": [0.1, 0.25]}\n'
+    (tmp_path / "scored.jsonl").write_text(old)
+    (row,) = read_scored(tmp_path / "scored.jsonl")
+    assert (row.application, row.group, row.area, row.size, row.coord_format) == ("", "", 0, "", "4-decimals")
 
 
 def test_scored_rows_survive_the_file(tmp_path):

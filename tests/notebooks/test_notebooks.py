@@ -97,7 +97,7 @@ def test_the_course_runs_whole_and_leaves_its_results(course):
     assert all((home / figure).stat().st_size > 5000 for record in records.values() for figure in record["figures"])
     assert records["04_train_reasoning"]["metrics"]["steps"] == 2
     scores = records["05_evaluate_screenspot"]["metrics"]["accuracy"]
-    assert {row["model"] for row in scores} == {"base", "stage 1", "stage 2"}
+    assert {row["model"] for row in scores} == {"centre", "base", "stage 1", "stage 2"}
     assert all(row["k"] == 0 for row in scores if row["model"] == "base")
 
 

@@ -8,17 +8,17 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
-from small_training import train_params
+from small_training import evaluate_params, train_params
 
 from forge_core.data.schema import read_jsonl
 from forge_core.data.screenspot import Target
 from forge_core.evaluation.stages import evaluate
 from forge_core.models.load import autocast, load_adapter, load_base, load_processor
-from forge_core.params import EvaluateParams, GroundingParams, ReasoningParams
+from forge_core.params import GroundingParams, ReasoningParams
 from forge_core.training import trainer
 from forge_core.training.checkpoints import complete, newest_complete
 from forge_core.training.collate import Collator
-from forge_core.training.held_out import HeldOut
+from forge_core.training.held_out import SHOWN, HeldOut
 from forge_core.training.rows import fitting_rows
 from forge_core.training.stage import run_stage, trainable_model
 
@@ -121,18 +121,14 @@ def test_the_adapter_remembers_its_format_and_evaluation_undoes_it(data, tmp_pat
         id="a", image=data / row.image, width=row.width, height=row.height, bbox=(0.4, 0.1, 0.5, 0.2),
         instruction="Save", platform=row.platform, kind="text",
     )  # fmt: skip
-    asked = EvaluateParams(
-        run="test", seed=1, benchmark_dir="unused", base_model="embedded", base_revision="main", image_size=512,
-        grounding_adapter=str(stage.adapter), reasoning_adapter=str(stage.adapter), load_in_4bit=True, batch_size=1,
-        grounding_tokens=2, reasoning_tokens=2, limit=0,
-    )  # fmt: skip
+    asked = evaluate_params(tmp_path, stage.adapter, stage.adapter, grounding_tokens=2)
     evaluate(asked, [target], "stage 1", tmp_path)
     answers = tmp_path / "answers_stage_1.jsonl"
     header = answers.read_text().splitlines()[0]
     answers.write_text(f'{header}\n{{"target_id": "a", "raw": "click(x=410, y=178)"}}\n')
-    (row,) = evaluate(asked, [target], "stage 1", tmp_path)  # continues the file: only the scoring is left
+    (row,) = evaluate(asked, [target], "stage 1", tmp_path)["stage 1"]  # continues the file: only the scoring is left
     assert (row.raw, row.outcome, row.coord_format) == ("click(x=410, y=178)", outcome, coord_format)
-    (row,) = evaluate(asked, [target], "base", tmp_path)
+    (row,) = evaluate(asked, [target], "base", tmp_path)["base"]
     assert row.coord_format == "4-decimals"
 
 
@@ -188,9 +184,11 @@ def test_wandb_without_a_key_keeps_the_run_and_says_how_to_upload(data, tmp_path
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     monkeypatch.setenv("WANDB_MODE", "")  # monkeypatch puts back what the run changes
-    run_stage(train_params(data, tmp_path / "out", max_steps=1, wandb=True))
+    stage = run_stage(train_params(data, tmp_path / "out", max_steps=1, held_out=3, wandb=True))
     assert "wandb sync" in capfd.readouterr().out
     assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+    screenshots = list(tmp_path.glob("wandb/offline-run-*/files/media/images/held out screenshots*.png"))
+    assert len(screenshots) == stage.record["training"]["held_out_rows"] <= SHOWN
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_rows(data, tmp_path):
