@@ -43,12 +43,16 @@ class RejectedRow(NamedTuple):
 
 
 class Converted(NamedTuple):
-    """What became of a chunk: `rows` were read, `left_out` of them not asked for."""
+    """What became of a chunk: `rows` were read, `left_out` of them not asked for.
+
+    `turns` has the values of `TurnRow`s, `rejected` of `RejectedRow`s, as plain tuples: these travel between processes
+    four times as fast.
+    """
 
     rows: int
     left_out: int
-    turns: list[TurnRow]
-    rejected: list[RejectedRow]
+    turns: list[tuple]
+    rejected: list[tuple]
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def convert(task: Task) -> Converted:
                 turns.append(_turn(task, index, number, image, exchange, box))
             except RowError as error:
                 rejected.append(_rejected(index, number, image, error))
-    return Converted(len(rows), left_out, turns, rejected)
+    return Converted(len(rows), left_out, list(map(tuple, turns)), list(map(tuple, rejected)))
 
 
 Seen = tuple[int, int] | tuple[str, str]  # width and height in px, or the reason and value for which it can't be used

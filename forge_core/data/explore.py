@@ -85,7 +85,7 @@ def _pass(
     screens, same, near = array("q"), array("Q"), array("Q")
     for result in each(convert, (Task(chunk, subset.stage, subset.name, 1.0, 0, images) for chunk in chunks)):
         counts.broken += len(result.rejected)
-        for turn in result.turns:
+        for turn in map(TurnRow._make, result.turns):
             screens.append(hash(turn.image))
             same.append(int.from_bytes(turn.same[:8], "big"))
             near.append(int.from_bytes(turn.near[:8], "big"))

@@ -24,7 +24,7 @@ from forge_core.data import archives, engines
 from forge_core.data.chunks import Chunk, chunks
 from forge_core.data.convert import Task, convert, look
 from forge_core.data.images import INSIDE, join
-from forge_core.data.schema import Example, write_jsonl, write_lines
+from forge_core.data.schema import write_jsonl, write_lines
 from forge_core.data.sources import Subset, subsets
 from forge_core.data.work import ACTION, CURATION, PLATFORM, Work
 from forge_core.params import PreprocessParams
@@ -259,11 +259,13 @@ def _examples(
         root = os.path.relpath(work.one("SELECT root FROM subset WHERE id = ?", number), out)
         for row, image, width, height, turns in work.screens(number, subset.stage):
             for cut, start in enumerate(range(0, len(turns), max_turns)):
-                head = Example.model_construct(
-                    id=f"{subset.name}-{row:06d}" + (f"-{cut}" if cut else ""), source=subset.name,
-                    platform=subset.platform, image=join(root, image), width=width, height=height, turns=[],
-                ).model_dump_json()  # fmt: skip
-                yield head.removesuffix("]}") + ",".join(turns[start : start + max_turns]) + "]}"
+                head = {
+                    "id": f"{subset.name}-{row:06d}" + (f"-{cut}" if cut else ""), "source": subset.name,
+                    "platform": subset.platform, "image": join(root, image), "width": width, "height": height,
+                    "turns": [],
+                }  # fmt: skip
+                text = json.dumps(head, ensure_ascii=False, separators=(",", ":"))  # as pydantic writes an Example
+                yield text.removesuffix("]}") + ",".join(turns[start : start + max_turns]) + "]}"
                 count += 1
         reports[subset.name] = SubsetReport(**work.counts(number), examples=count)
 

@@ -144,11 +144,12 @@ class Work:
         with self.db:
             left_out = self.db.execute(repeats, (subset,)).rowcount
             self.db.execute("UPDATE subset SET duplicates = ? WHERE id = ?", (left_out, subset))
-            self.db.execute(
-                f"INSERT INTO rejected SELECT subset, row, number, turn.image, reason, value {bad} IS NOT NULL",
-                (subset,),
-            )
-            self.db.execute(f"DELETE FROM turn WHERE rowid IN (SELECT turn.rowid {bad} IS NOT NULL)", (subset,))
+            if self.one("SELECT 1 FROM image WHERE reason IS NOT NULL"):
+                self.db.execute(
+                    f"INSERT INTO rejected SELECT subset, row, number, turn.image, reason, value {bad} IS NOT NULL",
+                    (subset,),
+                )
+                self.db.execute(f"DELETE FROM turn WHERE rowid IN (SELECT turn.rowid {bad} IS NOT NULL)", (subset,))
             self.db.execute("UPDATE subset SET whole = 1 WHERE id = ?", (subset,))
 
     def curate(self, values: dict[str, object]) -> None:
