@@ -91,7 +91,7 @@ def evaluate(
     from forge_core.evaluation.run import report
 
     changes = {name: value for name, value in (("limit", limit), ("zoom", zoom), ("votes", votes)) if value is not None}
-    _say_errors(lambda: report(_load(params, "05_evaluate_screenspot").model_copy(update=changes)) and None)
+    _say_errors(lambda: report(_load(params, "05_evaluate_screenspot").model_copy(update=changes)))
 
 
 @app.command()

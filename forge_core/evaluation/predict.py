@@ -29,7 +29,7 @@ from forge_core.data.schema import Turn
 from forge_core.data.screenspot import PLATFORMS, Target
 from forge_core.evaluation.score import Prediction
 from forge_core.models.chat import END_OF_TURN
-from forge_core.models.load import autocast
+from forge_core.models.load import autocast, processes
 from forge_core.training.collate import messages
 
 Window = tuple[int, int, int, int]  # left, top, right, bottom in px
@@ -59,18 +59,18 @@ def predict(
     `seed`, where answers are not greedy. A progress line for `name` (default: the stage) is printed every `log_every`
     seconds. ValueError names a line of an earlier file that is damaged.
     """
-    out_file, processes = Path(out_file), PartialState(cpu=not torch.cuda.is_available())
+    out_file, group = Path(out_file), processes()
     crops, sampling = dict(crops or {}), dict(sampling or {})
     header = _header(processor, targets, stage, fingerprint, max_new_tokens, coord_format)
     header |= {"crops": _digest(crops)} if crops else {}
     header |= {"sampling": sampling, "batch_size": batch_size} if sampling else {}
-    answers = _joined(out_file, header, processes)
-    mine = _share(targets, processes)
+    answers = _joined(out_file, header, group)
+    mine = _share(targets, group)
     batches = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
     # whole batches are asked again, as who else is in a batch decides what is drawn
     todo = [batch for batch in batches if any(target.id not in answers for target in batch)]
-    alone = processes.num_processes == 1
-    part = out_file if alone else out_file.with_name(f"{out_file.name}.{processes.process_index}")
+    alone = group.num_processes == 1
+    part = out_file if alone else out_file.with_name(f"{out_file.name}.{group.process_index}")
     model.eval()
     missing = sum(target.id not in answers for batch in todo for target in batch)
     progress = _Progress(name or f"stage {stage}", len(answers), len(answers) + missing, log_every)
@@ -84,11 +84,11 @@ def predict(
                     answers[target.id] = raw
                     file.write(_line(Prediction(target_id=target.id, raw=raw).model_dump()))
             file.flush()
-            if processes.is_main_process:
+            if group.is_main_process:
                 progress.show(len(answers))
     if not alone:
-        processes.wait_for_everyone()
-        answers = _joined(out_file, header, processes)
+        group.wait_for_everyone()
+        answers = _joined(out_file, header, group)
     return {target.id: answers[target.id] for target in targets}
 
 
@@ -96,24 +96,24 @@ def kept(
     out_file: Path, fingerprint: str, targets: Sequence[Target], answer: Callable[[Sequence[Target]], dict[str, str]]
 ) -> dict[str, str]:
     """What `answer` gives for `targets`: asked once, by one process, and kept in a file as `predict` keeps its own."""
-    processes = PartialState(cpu=not torch.cuda.is_available())
+    group = processes()
     header = {"fingerprint": fingerprint, "targets": _targets_digest(targets)}
-    answers = _joined(out_file, header, processes)
+    answers = _joined(out_file, header, group)
     if len(answers) < len(targets):
-        if processes.is_main_process:
+        if group.is_main_process:
             given = [Prediction(target_id=name, raw=raw).model_dump() for name, raw in answer(targets).items()]
             out_file.write_bytes(b"".join(map(_line, [header, *given])))
-        processes.wait_for_everyone()
-        answers = _joined(out_file, header, processes)
+        group.wait_for_everyone()
+        answers = _joined(out_file, header, group)
     return {target.id: answers[target.id] for target in targets}
 
 
-def _share(targets: Sequence[Target], processes: PartialState) -> list[Target]:
+def _share(targets: Sequence[Target], group: PartialState) -> list[Target]:
     """This process's targets: those on one screenshot stay together, and neighbours have screenshots of one size."""
     groups: dict[tuple[int, int, str], list[Target]] = {}
     for target in targets:
         groups.setdefault((target.width, target.height, str(target.image)), []).append(target)
-    mine = sorted(groups)[processes.process_index :: processes.num_processes]
+    mine = sorted(groups)[group.process_index :: group.num_processes]
     return [target for key in mine for target in groups[key]]
 
 
@@ -125,18 +125,19 @@ def _with_screens(
     def view(target: Target) -> View:
         return target.image, crops.get(target.id)
 
-    def read(batch: Sequence[Target]) -> dict[View, Screen]:
-        views = dict.fromkeys(map(view, batch))
+    def read(batch: Sequence[Target], before: Sequence[Target]) -> dict[View, Screen]:
+        known = set(map(view, before))  # whose targets go on from the batch before, and which is encoded already
+        views = [seen for seen in dict.fromkeys(map(view, batch)) if seen not in known]
         return {(image, part): read_screen(processor, open_image(image).crop(part)) for image, part in views}
 
     encoded: dict[View, Screen] = {}
     with ThreadPoolExecutor(1) as pool:
-        ahead = [pool.submit(read, batch) for batch in batches[:1]]
+        ahead = [pool.submit(read, batch, ()) for batch in batches[:1]]
         for batch, following in zip_longest(batches, batches[1:]):
             screens = ahead.pop().result()
-            ahead += [pool.submit(read, following)] if following else []
-            # one whose targets go on from the batch before is encoded already
-            encoded = {seen: encoded.get(seen) or encode(model, screen) for seen, screen in screens.items()}
+            ahead += [pool.submit(read, following, batch)] if following else []
+            went_on = {seen: encoded[seen] for seen in map(view, batch) if seen in encoded}
+            encoded = went_on | {seen: encode(model, screen) for seen, screen in screens.items()}
             yield batch, [encoded[view(target)] for target in batch]
 
 
@@ -161,9 +162,20 @@ def _ask(
         return continue_texts(model, processor, texts, screens, tokens, do_sample=True, **options)
 
 
-def prompt(processor, stage: int, platform: str, instruction: str, coord_format: CoordFormat = "4-decimals") -> str:
-    """The text the model is asked to continue, as trained: system prompt, screenshot, instruction, open answer."""
-    turn = Turn.model_construct(instruction=clean(instruction), actions=[])  # unchecked: its actions are asked for
+def prompt(
+    processor,
+    stage: int,
+    platform: str,
+    instruction: str,
+    coord_format: CoordFormat = "4-decimals",
+    history: str = "",
+) -> str:
+    """The text the model is asked to continue, as trained: system prompt, screenshot, instruction, open answer.
+
+    `history`, what was done before, is read by stage 2 only. Special tokens in both texts are taken out.
+    """
+    # unchecked: its actions are what is asked for
+    turn = Turn.model_construct(instruction=clean(instruction), history=clean(history), actions=[])
     chat = messages([turn], stage, platform, with_answers=False, coord_format=coord_format)
     return processor.apply_chat_template(chat, add_generation_prompt=True)
 
@@ -240,15 +252,15 @@ def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
-def _joined(out_file: Path, header: dict, processes: PartialState) -> dict[str, str]:
+def _joined(out_file: Path, header: dict, group: PartialState) -> dict[str, str]:
     """The answers so far, in `out_file` alone: the first process takes in the parts of all, also of earlier runs."""
-    with processes.main_process_first():
-        if processes.is_main_process:
+    with group.main_process_first():
+        if group.is_main_process:
             out_file.parent.mkdir(parents=True, exist_ok=True)
             parts = sorted(out_file.parent.glob(f"{glob.escape(out_file.name)}.[0-9]*"))
-            kept = [line for file in (out_file, *parts) for line in _whole_lines(file, _line(header))]
+            whole = [line for file in (out_file, *parts) for line in _whole_lines(file, _line(header))]
             fresh = out_file.with_name(out_file.name + ".new")
-            fresh.write_bytes(b"".join([_line(header), *kept]))
+            fresh.write_bytes(b"".join([_line(header), *whole]))
             os.replace(fresh, out_file)
             for part in parts:
                 part.unlink()

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import torch
 import wandb
-from accelerate import PartialState, notebook_launcher
+from accelerate import notebook_launcher
 from matplotlib.figure import Figure
 
 from forge_core import evaluation_plots as more_plots
 from forge_core import plots
 from forge_core.data.images import mark, open_image
+from forge_core.data.sandbox import MARK
 from forge_core.data.screenspot import PLATFORMS, Target, load
 from forge_core.evaluation import baselines
 from forge_core.evaluation.compare import mcnemar, needed
@@ -24,7 +25,7 @@ from forge_core.evaluation.report import ranked, write_report
 from forge_core.evaluation.samples import join
 from forge_core.evaluation.score import Row, Scored, read_scored, score, table
 from forge_core.evaluation.stages import choose, evaluate, lift_names, scored_file
-from forge_core.models.load import load_processor
+from forge_core.models.load import load_processor, processes
 from forge_core.params import EvaluateParams
 from forge_core.paths import notebook_dir, resolve
 from forge_core.training.adapter import coord_format_of
@@ -101,7 +102,7 @@ def dots(evaluation: Evaluation) -> list[more_plots.Dot]:
 
 def drawn_here(evaluation: Evaluation) -> bool:
     """Whether the benchmark is the sandbox's: ScreenSpot's file format, but none of its screens."""
-    return (resolve(evaluation.params.benchmark_dir) / "sandbox.json").is_file()
+    return (resolve(evaluation.params.benchmark_dir) / MARK).is_file()
 
 
 def figures(evaluation: Evaluation) -> dict[str, tuple[str, Figure]]:
@@ -151,7 +152,7 @@ def summary(evaluation: Evaluation) -> list[str]:
 def report(params: EvaluateParams) -> Evaluation:
     """`run`, and from the first process its summary on the screen, figures, report.html, and W&B if it is wanted."""
     evaluation = run(params)
-    if PartialState(cpu=not torch.cuda.is_available()).is_main_process:
+    if processes().is_main_process:
         print("\n".join(summary(evaluation)), flush=True)
         drawn = figures(evaluation)
         for name, (_, figure) in drawn.items():

@@ -14,14 +14,12 @@ from forge_core.actions.types import Action
 from forge_core.actions.unified import click_point
 from forge_core.data.fetch import fetch_image
 from forge_core.data.rows import clean
-from forge_core.data.schema import Turn
-from forge_core.evaluation.predict import continue_texts, encode, read_screen
+from forge_core.evaluation.predict import continue_texts, encode, prompt, read_screen
 from forge_core.models.load import load_adapter, load_base, load_processor
 from forge_core.models.publish import NEW_TOKENS, checked_record
 from forge_core.paths import relative, resolve
 from forge_core.spot_plots import Frame, draw
 from forge_core.training.adapter import coord_format_of
-from forge_core.training.collate import messages
 
 DEFAULT = "checkpoints/embedded/reasoning/final"
 
@@ -47,10 +45,7 @@ class Agent:
         """
         if not clean(instruction):
             raise ValueError("the instruction is empty")
-        # unchecked: its actions are what is asked for
-        turn = Turn.model_construct(instruction=clean(instruction), history=clean(history), actions=[])
-        chat = messages([turn], self.stage, platform, with_answers=False, coord_format=self.coord_format)
-        text = self.processor.apply_chat_template(chat, add_generation_prompt=True)
+        text = prompt(self.processor, self.stage, platform, instruction, self.coord_format, history)
         screen = encode(self.model, read_screen(self.processor, image))
         return continue_texts(self.model, self.processor, [text], [screen], NEW_TOKENS[self.stage])[0]
 

@@ -6,8 +6,6 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-import torch
-from accelerate import PartialState
 from peft import PeftModel
 from transformers import PreTrainedModel, ProcessorMixin
 
@@ -18,7 +16,7 @@ from forge_core.data.screenspot import Target
 from forge_core.evaluation import lifts
 from forge_core.evaluation.predict import predict
 from forge_core.evaluation.score import Rate, Scored, accuracy, score, write_scored
-from forge_core.models.load import compute_dtype, load_adapter, load_base, load_processor, locate
+from forge_core.models.load import compute_dtype, load_adapter, load_base, load_processor, locate, processes
 from forge_core.params import EvaluateParams
 from forge_core.paths import resolve
 from forge_core.results import digest
@@ -72,11 +70,11 @@ def load_model(params: EvaluateParams, name: str) -> Loaded:
 
 def _load_merged(params: EvaluateParams) -> Loaded:
     folder = resolve(params.merged_model)
-    record = json.loads((folder / "forge.json").read_text())["identity"]
-    tokens = params.reasoning_tokens if record["stage"] == 2 else params.grounding_tokens
+    stage = json.loads((folder / "forge.json").read_text())["identity"]["stage"]
+    tokens = params.reasoning_tokens if stage == 2 else params.grounding_tokens
     model, processor = load_base(str(folder), load_in_4bit=False), load_processor(str(folder))
-    identity = f"merged {digest(folder)} {compute_dtype()}"
-    return Loaded(model, processor, record["stage"], record["params"]["coord_format"], tokens, identity)
+    decides = f"merged {digest(folder)} {compute_dtype()}"
+    return Loaded(model, processor, stage, coord_format_of(folder), tokens, decides)
 
 
 def evaluate(params: EvaluateParams, targets: list[Target], name: str, folder: Path) -> dict[str, list[Scored]]:
@@ -105,7 +103,7 @@ def evaluate(params: EvaluateParams, targets: list[Target], name: str, folder: P
         else:
             answers[label] = lifts.votes(ask, targets, params.votes, params.seed, out_file, label, coord_format)
     scored = {label: score(targets, found, asked.coord_format) for label, found in answers.items()}
-    if PartialState(cpu=not torch.cuda.is_available()).is_main_process:
+    if processes().is_main_process:
         for label, rows in scored.items():
             write_scored(scored_file(folder, label), rows)
     return scored

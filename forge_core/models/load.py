@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from accelerate import PartialState
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig, PreTrainedModel, ProcessorMixin
 
@@ -37,6 +38,11 @@ def device() -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+
+
+def processes() -> PartialState:
+    """This process among those that `accelerate launch` started; alone without it."""
+    return PartialState(cpu=not torch.cuda.is_available())
 
 
 @cache

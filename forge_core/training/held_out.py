@@ -14,9 +14,8 @@ from forge_core.actions.prompts import answer_text
 from forge_core.actions.unified import click_point, parse
 from forge_core.data.images import mark, open_image
 from forge_core.data.schema import Example
-from forge_core.evaluation.predict import continue_texts, encode, read_screen
+from forge_core.evaluation.predict import continue_texts, encode, prompt, read_screen
 from forge_core.evaluation.score import judge
-from forge_core.training.collate import messages
 
 NEAR = 0.05  # of width and height
 SHOWN = 8  # answers in the table for W&B
@@ -55,5 +54,5 @@ class HeldOut:
         return hits / len(self.asked), shown
 
     def _prompt(self, row: Example) -> str:
-        chat = messages(row.turns[:1], self.stage, row.platform, with_answers=False, coord_format=self.coord_format)
-        return self.processor.apply_chat_template(chat, add_generation_prompt=True)
+        turn = row.turns[0]
+        return prompt(self.processor, self.stage, row.platform, turn.instruction, self.coord_format, turn.history)

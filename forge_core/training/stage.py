@@ -11,14 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from accelerate import PartialState, notebook_launcher
+from accelerate import notebook_launcher
 from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
 from forge_core import __version__
 from forge_core.models.cost import geometry
-from forge_core.models.load import attach_lora, compute_dtype, load_adapter, load_base, load_processor, locate
+from forge_core.models.load import (
+    attach_lora,
+    compute_dtype,
+    load_adapter,
+    load_base,
+    load_processor,
+    locate,
+    processes,
+)
 from forge_core.params import TrainParams
 from forge_core.paths import ROOT, resolve
 from forge_core.training.adapter import check_parent, save_adapter
@@ -66,7 +74,7 @@ def run_stage(params: TrainParams) -> StageRun:
     processor = load_processor(params.base_model, params.base_revision, params.image_size)
     model = trainable_model(params)
     rows, held, dropped = fitting_rows(rows_file, processor, params)
-    with _processes().main_process_first():
+    with processes().main_process_first():
         folder = checkpoints(output, identity)
     held_out = HeldOut(held, processor, params.stage, resolve(params.data_dir), params.coord_format)
     check_space(model, folder)
@@ -93,7 +101,7 @@ def run_stage(params: TrainParams) -> StageRun:
     record = {"identity": identity, "forge": __version__, "training": training, "history": trainer.state.log_history}
     if trainer.is_world_process_zero():
         save_adapter(model, processor, record, final)
-    _processes().wait_for_everyone()
+    processes().wait_for_everyone()
     return StageRun(final, record)
 
 
@@ -145,11 +153,6 @@ def best_clicks(history: list[dict]) -> float | None:
 def device_name(where: torch.device) -> str:
     """The GPU's name, or "cpu"."""
     return torch.cuda.get_device_name(where) if where.type == "cuda" else where.type
-
-
-def _processes() -> PartialState:
-    """This process among those that `accelerate launch` started; alone without it."""
-    return PartialState(cpu=not torch.cuda.is_available())
 
 
 def launch(params: TrainParams) -> StageRun:
