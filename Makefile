@@ -1,5 +1,6 @@
 # make course   set up and run the five notebooks on this machine's CPU (profile embedded)
 # make test     set up and run the tests
+# make vast     Vast.ai's command line, in .venv-vast, for forge vast
 # make setup    only the environment, in .venv; another Python: make setup PYTHON=python3.12
 
 PYTHON ?= python3
@@ -11,15 +12,20 @@ export OMP_WAIT_POLICY ?= passive
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 STRIP := nbstripout --keep-id --drop-tagged-cells injected-parameters --extra-keys "metadata.papermill cell.metadata.papermill"
 
-.PHONY: setup course test lint clean
+# it pins packages that clash with those of the course, so it has its own environment
+VASTAI := vastai==1.9.1
+
+.PHONY: setup course test vast lint clean
 
 setup: $(VENV)/.installed
 
 course: setup
 	$(VENV)/bin/forge run embedded
 
-test: $(VENV)/.installed-dev
+test: $(VENV)/.installed-dev $(VENV)-vast/.installed
 	$(VENV)/bin/python -m pytest
+
+vast: $(VENV)-vast/.installed
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
@@ -38,6 +44,11 @@ $(VENV)/.installed: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 $(VENV)/.installed-dev: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 	$(INSTALL) '.[dev]'
 	touch $(VENV)/.installed $@
+
+$(VENV)-vast/.installed: Makefile
+	$(PYTHON) -m venv $(VENV)-vast
+	$(VENV)-vast/bin/python -m pip install -q $(VASTAI)
+	touch $@
 
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

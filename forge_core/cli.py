@@ -1,12 +1,14 @@
-"""The `forge` command: `run` runs the course, `doctor` checks this machine, `score`, `data`, `actions` do one job."""
+"""The `forge` command: `run` runs the course, `vast` rents a GPU, `doctor` checks this machine; others do one job."""
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from forge_core.errors import say_errors
+from forge_core.remote.cli import app as vast
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -35,7 +37,7 @@ def train(params: Annotated[Path, typer.Argument(help="a 03_train_grounding.yaml
             raise ValueError(f"{params}: not the params of a training notebook (03 or 04)")
         print(run_stage(checked).adapter)
 
-    _say_errors(run_it)
+    say_errors(run_it)
 
 
 @app.command()
@@ -56,7 +58,7 @@ def merge(
     """Merge ADAPTER into its base, unquantised, and write an ordinary model in bf16 to OUT."""
     from forge_core.models import publish
 
-    _say_errors(lambda: publish.merge(adapter, out, benchmark, limit))
+    say_errors(lambda: publish.merge(adapter, out, benchmark, limit))
 
 
 @app.command()
@@ -77,7 +79,7 @@ def push(
             typer.confirm("Send it?", abort=True)
         print(publish.push(folder, repo, files, private))
 
-    _say_errors(send)
+    say_errors(send)
 
 
 @app.command("eval")
@@ -91,7 +93,7 @@ def evaluate(
     from forge_core.evaluation.run import report
 
     changes = {name: value for name, value in (("limit", limit), ("zoom", zoom), ("votes", votes)) if value is not None}
-    _say_errors(lambda: report(_load(params, "05_evaluate_screenspot").model_copy(update=changes)))
+    say_errors(lambda: report(_load(params, "05_evaluate_screenspot").model_copy(update=changes)))
 
 
 @app.command()
@@ -116,7 +118,7 @@ def score(
         print(logs.report(judged, by.split(",") if by else ()))
         raise typer.Exit(1 if logs.differences(judged) else 0)
 
-    _say_errors(score_it)
+    say_errors(score_it)
 
 
 @app.command()
@@ -135,9 +137,9 @@ def spot(
     if platform not in ("web", "desktop", "mobile"):
         raise typer.BadParameter(f"--platform is web, desktop or mobile, not {platform!r}")
     if live is None:
-        _say_errors(lambda: _spot_image(image, instruction, adapter, platform, out or Path("spot.png")))
+        say_errors(lambda: _spot_image(image, instruction, adapter, platform, out or Path("spot.png")))
     else:
-        _say_errors(lambda: _spot_live(live, instruction, adapter, platform, steps, out or Path("filmstrip.png")))
+        say_errors(lambda: _spot_live(live, instruction, adapter, platform, steps, out or Path("filmstrip.png")))
 
 
 def _spot_image(image: str, instruction: str, adapter: str, platform: str, out: Path) -> None:
@@ -169,6 +171,8 @@ def _spot_live(url: str, instruction: str, adapter: str, platform: str, steps: i
     print(f"filmstrip: {plots.save(filmstrip(run, instruction), out)}")
 
 
+app.add_typer(vast, name="vast")
+
 data = typer.Typer(no_args_is_help=True, help="Get and prepare data, as notebooks 01 and 02 do.")
 app.add_typer(data, name="data")
 
@@ -178,7 +182,7 @@ def download(params: Annotated[Path, typer.Argument(help="a 01_explore_data.yaml
     """Get the raw data and the benchmark that PARAMS name. Run again, it goes on where it stopped."""
     from forge_core.data.download import obtain
 
-    _say_errors(lambda: obtain(_load(params, "01_explore_data")))
+    say_errors(lambda: obtain(_load(params, "01_explore_data")))
 
 
 @data.command()
@@ -190,7 +194,7 @@ def benchmark(
     """Get a ScreenSpot benchmark."""
     from forge_core.data.download import download_benchmark
 
-    _say_errors(lambda: print(download_benchmark(name, folder, mirror=mirror)))
+    say_errors(lambda: print(download_benchmark(name, folder, mirror=mirror)))
 
 
 @data.command()
@@ -212,7 +216,7 @@ def preprocess(
         for each in stage or (1, 2):
             run_stage(checked, each, engines.ray(address) if engine == "ray" else None)
 
-    _say_errors(run_stages)
+    say_errors(run_stages)
 
 
 def _load(path: Path, notebook: str):
@@ -222,15 +226,6 @@ def _load(path: Path, notebook: str):
     if path.stem != notebook:
         raise ValueError(f"{path}: expected a file {notebook}.yaml")
     return load(path)
-
-
-def _say_errors(action: Callable[[], None]) -> None:
-    """Run it; what its user can mend is said in one line, and the exit status is 2."""
-    try:
-        action()
-    except (OSError, ValueError, ImportError, MemoryError) as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(2) from None
 
 
 actions = typer.Typer(no_args_is_help=True, help="Read, convert and rename actions of GUI agents.")

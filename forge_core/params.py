@@ -160,6 +160,19 @@ MODELS: dict[str, type[NotebookParams]] = {
 }
 
 
+class Rent(BaseModel):
+    """What `forge vast up` asks of a machine; units and meaning are Vast.ai's."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    gpu_ram_gb: Positive  # a card of "24 GB" may show 23
+    compute_cap: Positive  # compute capability times 100: 800 and more multiply in bf16
+    disk_gb: Positive
+    inet_down_mbps: Count
+    reliability: Share
+    max_usd_per_hour: Annotated[float, Field(gt=0)]
+
+
 class Profile(BaseModel):
     """`params/<profile>/profile.yaml`: the machine, its price, and how long each notebook takes there."""
 
@@ -168,6 +181,7 @@ class Profile(BaseModel):
     machine: Text
     usd_per_hour: Annotated[float, Field(ge=0)] | None  # null = not measured
     minutes: dict[Literal[*MODELS], Annotated[float, Field(ge=0)] | None]  # null = not measured
+    rent: Rent | None = None  # for forge vast up; without it the profile is not for rented machines
 
 
 def cell_values(namespace: dict) -> dict:

@@ -1,7 +1,20 @@
-"""The host that tests of the remote part reach."""
+"""The host, the account and the command line of the tests of the remote part."""
+
+import getpass
+import os
+import shutil
+from pathlib import Path
 
 import pytest
+import yaml
 from loopback import Loopback, missing_programs
+from provider import ACCOUNT_KEY, Provider
+from small_course import enter
+from typer.testing import CliRunner
+
+from forge_core import paths
+from forge_core.cli import app
+from forge_core.remote import job, rent, vast
 
 
 @pytest.fixture
@@ -14,3 +27,71 @@ def loopback(tmp_path_factory):
         yield host
     finally:
         host.close()
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project with the embedded profile, whose minutes make half an hour, and a home folder without keys."""
+    root = tmp_path / "project"
+    shutil.copytree(paths.ROOT / "params" / "embedded", root / "params" / "embedded")
+    shutil.copytree(paths.ROOT / "notebooks", root / "notebooks")
+    file = root / "params" / "embedded" / "profile.yaml"
+    profile = yaml.safe_load(file.read_text())
+    profile["rent"] |= {"max_usd_per_hour": 0.5}
+    profile["minutes"] = dict.fromkeys(profile["minutes"], 6.0)
+    file.write_text(yaml.safe_dump(profile))
+    for script in ("sync_to_vast.sh", "sync_from_vast.sh"):
+        shutil.copy(paths.ROOT / script, root / script)
+    enter(root, monkeypatch)
+    return root
+
+
+@pytest.fixture
+def vastai(monkeypatch, tmp_path):
+    """The real vastai command, for an account that `provider` has; no pauses between questions."""
+    program = Path(__file__).resolve().parents[2] / ".venv-vast" / "bin" / "vastai"
+    if not program.is_file():
+        pytest.skip("vastai is not here: make vast")
+    home = tmp_path / "laptop"
+    home.mkdir()
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+    monkeypatch.setenv("VAST_API_KEY", ACCOUNT_KEY)
+    monkeypatch.setenv("FORGE_REMOTE_USER", getpass.getuser())
+    for name in ("HF_TOKEN", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(vast, "PAUSE", 0.01)
+    monkeypatch.setattr(vast, "TRIES", 2)
+    monkeypatch.setattr(rent, "ENDING", 2)
+    monkeypatch.setattr(rent, "POLL", 0.05)
+    monkeypatch.setattr(job, "POLL", 0.05)
+
+
+@pytest.fixture
+def account(vastai, monkeypatch):
+    """Starts a provider with these offers and this host; the command line talks to it."""
+    started = []
+
+    def open_account(offers, host=None):
+        provider = Provider(offers, host)
+        monkeypatch.setenv("VAST_URL", provider.url)
+        started.append(provider)
+        return provider
+
+    yield open_account
+    for provider in started:
+        provider.close()
+
+
+@pytest.fixture
+def forge():
+    """Runs `forge vast ...`; gives (exit status, all that was said)."""
+
+    def call(*arguments, answer=""):
+        result = CliRunner().invoke(app, ["vast", *map(str, arguments)], input=answer)
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, result.output
+
+    return call

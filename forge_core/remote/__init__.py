@@ -1,0 +1,1 @@
+"""Rented machines: rent, send, run, watch, fetch, give back."""

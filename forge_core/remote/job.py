@@ -1,0 +1,162 @@
+"""The course on a rented host: send the project, set it up, start it under tmux, watch it, fetch what it made."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable
+
+from forge_core import course, paths
+from forge_core.remote import rent, ssh, vast
+from forge_core.remote.rental import Rental
+from forge_core.remote.ssh import Host, HostFailed, Unreachable
+
+KEYS = ("HF_TOKEN", "WANDB_API_KEY")  # what the course needs; the account key of Vast never goes to a host
+KEYS_FILE = '"${FORGE_KEYS_FILE:-$HOME/.config/churninator-forge/keys.env}"'
+SETUP = 60 * 60.0  # s that the set-up may take
+POLL = 10.0  # s between looks of `watch`
+STEP = re.compile(r"step (\d+/\d+).*?(\d+) s left")
+
+
+def run(rental: Rental) -> None:
+    """Send the project (and what the profile trained so far), set up, check with `forge doctor`, start the course.
+
+    Run again, it sends what changed and does the rest only where it is not done. Raises OSError.
+    """
+    _, steps = course.plan(rental.profile, None, None)  # wrong params are found here, not on a rented host
+    host = rent.reach(rental)
+    trained = f"checkpoints/{steps[0].params.run}"
+    host.push(*([trained] if paths.resolve(trained).is_dir() else []))
+    send_keys(host)
+    host.script("setup.sh", timeout=SETUP, show=True)
+    print(host.script("job.sh", "start", rental.profile).strip(), flush=True)
+
+
+def send_keys(host: Host) -> None:
+    """Write the keys that are set here into a file of mode 600 on the host, by ssh's stdin. Raises ValueError."""
+    found = {name: os.environ[name] for name in KEYS if os.environ.get(name)}
+    for name, value in found.items():
+        if not re.fullmatch(r"[\w.\-]+", value):
+            raise ValueError(f"{name} has characters that no such key has; not sent")
+    script = f'umask 077; file={KEYS_FILE}; mkdir -p "$(dirname "$file")"; rm -f "$file"; cat > "$file"'
+    host.run(script, stdin="".join(f"{name}={value}\n" for name, value in found.items()))
+    print(f"keys on the host: {', '.join(found) or 'none (HF_TOKEN and WANDB_API_KEY are not set here)'}", flush=True)
+
+
+def wanted(rental: Rental) -> list[str]:
+    """The folders that a run of the profile makes."""
+    _, steps = course.plan(rental.profile, None, None)
+    name = steps[0].params.run
+    return [f"runs/{name}", f"checkpoints/{name}"]
+
+
+def report(host: Host, offset: int) -> dict:
+    """`host/report.py`'s answer."""
+    return json.loads(host.script("report.py", str(offset), timeout=40))
+
+
+def watch(rental: Rental, show: Callable[[str], None] = print) -> int:
+    """Follow the course to its end: log, GPU, step, money; each new checkpoint is fetched. Returns its exit status.
+
+    A broken connection is made again, an outbid instance waited for; Ctrl-C leaves all as it is.
+    """
+    offset, fetched, silent = 0, set(), False
+    host = rent.reach(rental)
+    while True:
+        try:
+            now = report(host, offset)
+        except (Unreachable, HostFailed) as error:
+            if not silent:
+                show(f"connection lost ({error}); the course goes on under tmux, trying again")
+            silent = True
+            time.sleep(POLL)
+            host = _again(rental, show)
+            continue
+        silent = False
+        offset = now["offset"]
+        if now["log"]:
+            show(now["log"].rstrip("\n"))
+        show(summary(rental, now))
+        for folder in now["checkpoints"]:
+            if folder not in fetched and _fetch(host, folder, show):
+                fetched.add(folder)
+        if not now["guard"]:
+            show("no guard runs on the host, so nothing stops it at the deadline: end it with forge vast down")
+        if now["status"] is not None and not now["running"]:
+            return now["status"]
+        if not now["running"]:
+            show("the course does not run on the host; forge vast run starts it")
+            return 1
+        time.sleep(POLL)
+
+
+def _again(rental: Rental, show: Callable[[str], None]) -> Host:
+    """The host, once it can be reached again. Raises VastError where it is gone, or stopped on purpose."""
+    told = ""
+    while True:
+        try:
+            found = vast.instance(rental.instance)
+        except vast.VastError as error:
+            found, state = None, str(error)
+        else:
+            if found is None:
+                rental.end()
+                raise vast.VastError(f"instance {rental.instance} is gone: destroyed, or taken by its host")
+            if found.intended == "stopped":
+                why = "by its guard or by you" if not rental.interruptible else "by its guard, by you, or outbid"
+                state = f"stopped {why}; ${found.disk_usd_per_hour:.3f}/h for its disk"
+                if not rental.interruptible:
+                    raise vast.VastError(f"instance {rental.instance} is {state}: forge vast pull, then down")
+            else:
+                state = found.status or "provisioning"
+        if found and found.status == "running" and found.address:
+            try:
+                host = Host(ssh.config(rental, found.address))
+                host.run("true", timeout=30)
+                return host
+            except Unreachable as error:
+                state = str(error)
+        if state != told:
+            show(f"instance {rental.instance}: {state}; waiting")
+            told = state
+        time.sleep(POLL)
+
+
+def _fetch(host: Host, folder: str, show: Callable[[str], None]) -> bool:
+    try:
+        host.pull(folder)
+        return True
+    except HostFailed as error:
+        show(f"{folder} was not fetched now ({error}); trying again")
+        return False
+
+
+def summary(rental: Rental, now: dict) -> str:
+    """One line: state, step and time left of the training, GPU, money, how long the guard waits."""
+    steps = STEP.findall(now["log"])
+    hours = (now["time"] - rental.began) / 3600
+    parts = [f"status {now['status']}" if now["status"] is not None else "running" if now["running"] else "not running"]
+    parts += [f"step {steps[-1][0]}, {int(steps[-1][1]) / 60:.0f} min left"] if steps else []
+    for gpu in now["gpus"]:
+        busy, used, total, heat = (value.strip() for value in gpu.split(","))
+        parts.append(f"GPU {busy}%, {used}/{total} MiB, {heat} C")
+    parts.append(f"${hours * rental.usd_per_hour:.2f} in {hours:.1f} h")
+    parts.append(f"guard in {(now['deadline'] - now['time']) / 3600:.1f} h")
+    parts.append(f"{now['disk_free_gib']:.0f} GiB free")
+    return "-- " + " · ".join(parts)
+
+
+def tunnel(rental: Rental, port: int) -> None:
+    """JupyterLab of the host at http://127.0.0.1:PORT, until Ctrl-C. Raises OSError."""
+    host = rent.reach(rental)
+    there, token = host.script("lab.sh", timeout=120).split()
+    print(f"http://127.0.0.1:{port}/lab?token={token}   (Ctrl-C ends the tunnel, not JupyterLab)", flush=True)
+    forward = ["-N", "-o", "ExitOnForwardFailure=yes", "-L", f"127.0.0.1:{port}:127.0.0.1:{there}", ssh.ALIAS]
+    try:
+        done = subprocess.run(host.command(*forward))
+    except KeyboardInterrupt:
+        return
+    raise Unreachable(f"the tunnel ended (ssh status {done.returncode}); the same command opens it again")
