@@ -61,22 +61,22 @@ def report(host: Host, offset: int) -> dict:
 def watch(rental: Rental, show: Callable[[str], None] = print) -> int:
     """Follow the course to its end: log, GPU, step, money; each new checkpoint is fetched. Returns its exit status.
 
-    A broken connection is made again, an outbid instance waited for; Ctrl-C leaves all as it is.
+    A broken connection is made again, an outbid instance waited for; Ctrl-C leaves all as it is. Raises OSError.
     """
-    offset, fetched, silent = 0, set(), False
+    offset, fetched, failed = 0, set(), 0
     host = rent.reach(rental)
     while True:
         try:
             now = report(host, offset)
         except (Unreachable, HostFailed) as error:
-            if not silent:
-                show(f"connection lost ({error}); the course goes on under tmux, trying again")
-            silent = True
+            failed += isinstance(error, HostFailed)  # once or twice: it was stopped while it answered
+            if failed == 3:
+                raise
+            show(f"connection lost ({error}); the course goes on under tmux, trying again")
             time.sleep(POLL)
             host = _again(rental, show)
             continue
-        silent = False
-        offset = now["offset"]
+        failed, offset = 0, now["offset"]
         if now["log"]:
             show(now["log"].rstrip("\n"))
         show(summary(rental, now))

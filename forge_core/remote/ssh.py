@@ -101,7 +101,8 @@ class Host:
 
     def script(self, name: str, *arguments: str, timeout: float = 60, show: bool = False) -> str:
         """Run one of `forge_core/remote/host/` there."""
-        words = ["bash", f"forge_core/remote/host/{name}", *arguments]
+        program = "python3" if name.endswith(".py") else "bash"
+        words = [program, f"forge_core/remote/host/{name}", *arguments]
         return self.run(" ".join(map(shlex.quote, words)), timeout=timeout, show=show)
 
     def push(self, *extra: str) -> None:

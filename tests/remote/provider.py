@@ -10,7 +10,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from urllib.parse import parse_qs, urlsplit
 
 ACCOUNT_KEY = "0a1b2c3d" * 8  # of the account, never to be seen on a host
@@ -50,6 +50,7 @@ class Provider(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.offers = [OFFER | changes for changes in offers]
         self.host, self.requests, self.instances, self.charges, self.lock = host, [], {}, [], Lock()
+        self.halted = Event()
         self.statuses = ["running"]
         self.faults: Callable[[str, str], tuple[int, dict] | None] = lambda method, path: None
         self.environment: dict[str, str] = {}  # of the container, beside what Vast sets
@@ -76,11 +77,10 @@ class Provider(ThreadingHTTPServer):
         row["intended_status"] = "running"
         if self.host is None:
             return
+        self.host.stop()  # the fixture has started it
         self.host.start()
-        environment = os.environ | self.environment
-        environment.pop("VAST_API_KEY", None)
-        environment |= {"HOME": str(self.host.home), "CONTAINER_ID": str(number), "VAST_URL": self.url}
-        environment |= {"CONTAINER_API_KEY": row["key"]}
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.host.home), "VAST_URL": self.url}
+        environment |= {"CONTAINER_ID": str(number), "CONTAINER_API_KEY": row["key"]} | self.environment
         command = ["bash", "-c", row["onstart"]]
         null = subprocess.DEVNULL
         self.onstart.append(subprocess.Popen(command, env=environment, stdin=null, stdout=null, stderr=null))
@@ -91,6 +91,7 @@ class Provider(ThreadingHTTPServer):
         self.instances[number]["intended_status"] = intended
         if self.host is not None:
             self.host.close()
+        self.halted.set()
 
     def answer(self, method: str, path: str, query: dict, body: dict, key: str) -> tuple[int, dict]:
         parts = path.strip("/").split("/")[2:]  # without api/v0

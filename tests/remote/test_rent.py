@@ -1,4 +1,4 @@
-"""Renting and giving back, with the real `vastai` and a provider that fails in all its ways; nothing is billed unseen."""
+"""Renting and giving back, with the real `vastai` and a provider that fails in all its ways."""
 
 import json
 import socket
