@@ -2,7 +2,8 @@
 
 The answers' file is JSONL. Its first line says what the answers depend on; the rest is one `Prediction` a line. Asked
 again with the same header, only what is missing is computed; with another one the file is started afresh.
-Several processes (`accelerate launch`) share the work: each writes a part beside the file, and the first joins them.
+Several processes (`accelerate launch`) share the work: each writes a part beside the file, and the first joins them,
+also from other machines' disks.
 """
 
 import glob
@@ -30,6 +31,7 @@ from forge_core.data.screenspot import PLATFORMS, Target
 from forge_core.evaluation.score import Prediction
 from forge_core.models.chat import END_OF_TURN
 from forge_core.models.load import autocast, processes
+from forge_core.nodes import of_all
 from forge_core.training.collate import messages
 
 Window = tuple[int, int, int, int]  # left, top, right, bottom in px
@@ -253,18 +255,20 @@ def _digest(value: object) -> str:
 
 
 def _joined(out_file: Path, header: dict, group: PartialState) -> dict[str, str]:
-    """The answers so far, in `out_file` alone: the first process takes in the parts of all, also of earlier runs."""
-    with group.main_process_first():
-        if group.is_main_process:
-            out_file.parent.mkdir(parents=True, exist_ok=True)
-            parts = sorted(out_file.parent.glob(f"{glob.escape(out_file.name)}.[0-9]*"))
-            whole = [line for file in (out_file, *parts) for line in _whole_lines(file, _line(header))]
-            fresh = out_file.with_name(out_file.name + ".new")
-            fresh.write_bytes(b"".join([_line(header), *whole]))
-            os.replace(fresh, out_file)
-            for part in parts:
-                part.unlink()
-        lines = out_file.read_bytes().splitlines()[1:]
+    """The answers so far, of all processes and of earlier runs; the first process puts them all into `out_file`."""
+    out_file.parent.mkdir(parents=True, exist_ok=True)
+    parts = sorted(out_file.parent.glob(f"{glob.escape(out_file.name)}.[0-9]*"))
+    here = [line for file in (out_file, *parts) for line in _whole_lines(file, _line(header))]
+    lines = list(dict.fromkeys(line for found in of_all(here) for line in found))  # on a shared disk all see the same
+    if group.is_main_process:
+        fresh = out_file.with_name(out_file.name + ".new")
+        fresh.write_bytes(b"".join([_line(header), *lines]))
+        os.replace(fresh, out_file)
+    group.wait_for_everyone()  # the parts are needed until all are in `out_file`
+    if group.is_local_main_process:
+        for part in parts:
+            part.unlink(missing_ok=True)
+    group.wait_for_everyone()  # before anyone begins a new part
     return dict(_read(out_file, number, line) for number, line in enumerate(lines, start=2))
 
 

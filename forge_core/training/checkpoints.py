@@ -46,11 +46,11 @@ def checkpoints(output: Path, identity: dict) -> Path:
 
 
 def newest_complete(folder: Path) -> str | None:
-    """The newest checkpoint that can be resumed; the Trainer writes `trainer_state.json` last."""
+    """The name of the newest checkpoint that can be resumed; the Trainer writes `trainer_state.json` last."""
     for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.split("-")[1])):
         if complete(checkpoint):
             print(f"resuming from {checkpoint.name}", flush=True)
-            return str(checkpoint)
+            return checkpoint.name
     return None
 
 

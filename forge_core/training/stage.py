@@ -27,6 +27,7 @@ from forge_core.models.load import (
     locate,
     processes,
 )
+from forge_core.nodes import bring, of_all, of_first
 from forge_core.params import TrainParams
 from forge_core.paths import ROOT, resolve
 from forge_core.training.adapter import check_parent, save_adapter
@@ -59,12 +60,16 @@ class StageRun:
 def run_stage(params: TrainParams) -> StageRun:
     """Train stage `params.stage` and return its adapter folder, `output_dir/final`."""
     rows_file = resolve(params.data_dir) / f"stage{params.stage}.jsonl"
-    if not rows_file.is_file():
-        raise FileNotFoundError(f"{rows_file} is missing; notebook 02_preprocess writes it")
+    if not all(of_all(rows_file.is_file())):
+        where = " on another machine" if rows_file.is_file() else ""
+        raise FileNotFoundError(f"{rows_file} is missing{where}; notebook 02_preprocess writes it")
     output = resolve(params.output_dir)
-    identity = describe(params, rows_file)
     final = output / "final"
-    if (final / "forge.json").is_file():
+    for folder in (output, *([resolve(params.parent_adapter)] if params.parent_adapter else [])):
+        bring(folder)
+    identity = describe(params, rows_file)
+    check_same(identity)
+    if of_first((final / "forge.json").is_file()):
         record = json.loads((final / "forge.json").read_text())
         if record["identity"] == identity:
             print(f"{final} is already trained with these parameters and data", flush=True)
@@ -101,8 +106,16 @@ def run_stage(params: TrainParams) -> StageRun:
     record = {"identity": identity, "forge": __version__, "training": training, "history": trainer.state.log_history}
     if trainer.is_world_process_zero():
         save_adapter(model, processor, record, final)
-    processes().wait_for_everyone()
+    bring(final)
     return StageRun(final, record)
+
+
+def check_same(identity: dict) -> None:
+    """Raise ValueError where machines are about to train from different files."""
+    found = of_all(identity)
+    differ = [name for name in identity if any(each[name] != found[0][name] for each in found)]
+    if differ:
+        raise ValueError(f"the machines differ in {', '.join(differ)}: give all the same params, rows and base")
 
 
 def train(trainer: Trainer, folder: Path) -> None:
@@ -111,8 +124,9 @@ def train(trainer: Trainer, folder: Path) -> None:
     Raises SystemExit (143, as a process that SIGTERM ended) when asked to stop before, with a checkpoint saved,
     MemoryError when the GPU's memory is full, and OSError when the disk is.
     """
+    newest = of_first(newest_complete(folder))
     try:
-        trainer.train(resume_from_checkpoint=newest_complete(folder))
+        trainer.train(resume_from_checkpoint=newest and str(folder / newest))
     except torch.OutOfMemoryError as error:
         raise MemoryError(f"{OUT_OF_MEMORY} ({str(error).splitlines()[0]})") from None
     except (OSError, RuntimeError, SafetensorError) as error:  # the libraries raise all three when a disk is full
