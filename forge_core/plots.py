@@ -4,14 +4,17 @@ Every figure is a matplotlib Figure which can be read on its own; `save` writes 
 (distinct for colour-blind readers). Texts of data are drawn verbatim, never as formulas.
 """
 
+import base64
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain, groupby, pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -38,6 +41,29 @@ def save(fig: Figure, path: str | Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     fig.savefig(path, dpi=150, facecolor="white", metadata={"Software": None})
     return path
+
+
+class Picture(NamedTuple):
+    """A PNG as a notebook shows it: with its alt text, which JupyterLab would drop from a plain image output."""
+
+    png: bytes
+    alt: str
+    width: int  # px of the page
+
+    def _repr_html_(self) -> str:
+        image = Markup('<img src="data:image/png;base64,{}" alt="{}" width="{}" style="max-width: 100%">')
+        return image.format(base64.b64encode(self.png).decode(), self.alt, self.width)
+
+    def __repr__(self) -> str:
+        return f"<{' '.join(self.alt.split())}>"
+
+
+def describe(fig: Figure) -> str:
+    """The texts that say what a figure shows: its title, then of each plot the title, and y by x with their units."""
+    parts = [fig.get_suptitle()]
+    for axes in fig.axes:
+        parts += [axes.get_title(), " by ".join(filter(None, (axes.get_ylabel(), axes.get_xlabel())))]
+    return "; ".join(dict.fromkeys(" ".join(part.split()) for part in parts if part.strip()))
 
 
 def gallery(scored: Sequence[Scored], targets: Sequence[Target], title: str, count: int = COLUMNS) -> Figure:

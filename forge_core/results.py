@@ -4,7 +4,7 @@ In a notebook:
 
     results = start(run, "03_train_grounding", params)
     results.metrics["loss"] = 0.12
-    results.figure(fig, "loss")                      # saved as loss.png, returned for display
+    results.figure(fig, "loss")                      # saved as loss.png; what it returns shows it, with alt text
     results.finish(inputs=["data/x.jsonl"], outputs=["checkpoints/x/final"])
 """
 
@@ -47,15 +47,17 @@ class Results:
     figures: list[str] = field(default_factory=list)  # paths relative to ROOT
     started: float = field(default_factory=time.monotonic)
 
-    def figure(self, fig, name: str):
-        """Save a matplotlib figure as `<name>.png` in the notebook's folder and return it for display."""
+    def figure(self, fig, name: str, alt: str = ""):
+        """Save a matplotlib figure as `<name>.png` in the notebook's folder; returns a `plots.Picture` for display.
+
+        `alt` says what it shows to those who do not see it; by default its titles and axes do.
+        """
         from forge_core import plots
 
-        path = paths.notebook_dir(self.run, self.notebook) / f"{name}.png"
-        plots.save(fig, path)
+        path = plots.save(fig, paths.notebook_dir(self.run, self.notebook) / f"{name}.png")
         if paths.relative(path) not in self.figures:
             self.figures.append(paths.relative(path))
-        return fig
+        return plots.Picture(path.read_bytes(), alt or plots.describe(fig) or name, round(fig.get_figwidth() * 100))
 
     def finish(self, inputs: Iterable[str | Path] = (), outputs: Iterable[str | Path] = ()) -> None:
         """Write results.json with status "ok" and the sha256 of every input and output (files or folders).

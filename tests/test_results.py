@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+from base64 import b64encode
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from IPython.core.formatters import DisplayFormatter
 from matplotlib.figure import Figure
 
 from forge_core import paths, results
@@ -35,14 +38,35 @@ def test_finish_records_metrics_hashes_and_environment(root):
     assert set(record["environment"]) == wanted and record["environment"]["torch"].startswith("2.")
 
 
-def test_figures_are_saved_and_returned(root):
-    figure = Figure()
-    figure.subplots().plot([1, 2])
+def test_figures_are_saved_and_shown_with_alt_text(root):
+    figure = Figure(figsize=(5, 2))
+    figure.suptitle('Loss of "<stage 1>"')
+    figure.subplots().set(xlabel="step", ylabel="loss\n(nats)")
     recorder = results.start("r", "01_explore_data", {})
-    assert recorder.figure(figure, "loss") is figure
+    shown = recorder.figure(figure, "loss")
     recorder.finish()
     assert results.read_results("r", "01_explore_data")["figures"] == ["runs/r/01_explore_data/loss.png"]
-    assert (root / "runs/r/01_explore_data/loss.png").read_bytes().startswith(b"\x89PNG")
+    png = (root / "runs/r/01_explore_data/loss.png").read_bytes()
+    assert png.startswith(b"\x89PNG") and shown.png == png
+    bundle, _ = DisplayFormatter().format(shown)
+    assert bundle["text/plain"] == '<Loss of "<stage 1>"; loss (nats) by step>'  # which the live log leaves out
+    seen = Images()
+    seen.feed(bundle["text/html"])
+    assert seen.found == [("data:image/png;base64," + b64encode(png).decode(), bundle["text/plain"][1:-1], "500")]
+    assert recorder.figure(figure, "loss", "It falls.").alt == "It falls."
+    assert recorder.figure(Figure(), "empty").alt == "empty"
+
+
+class Images(HTMLParser):
+    """Source, alt text and width of the images of a page."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "img":
+            self.found.append(tuple(dict(attrs).get(key) for key in ("src", "alt", "width")))
 
 
 def test_start_removes_the_results_of_an_earlier_run(root):
