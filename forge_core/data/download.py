@@ -29,6 +29,7 @@ from forge_core.data.download_errors import DownloadError, clear_errors
 from forge_core.data.sources import BENCHMARKS, REPOSITORIES, Subset, subsets
 from forge_core.params import ExploreParams
 from forge_core.paths import resolve
+from forge_core.progress import Progress
 
 NOTE = "source.json"
 PARTIAL = ".partial"  # what is fetched in part, below it one folder a commit
@@ -266,11 +267,12 @@ def _fetch_file(order: _Order, commit: str, name: str, size: int, meter: "_Meter
 
 
 class _Meter:
-    """Counts the bytes of all files and prints a line every few seconds; a progress bar to `http_get`."""
+    """Counts the bytes of all files and shows them every few seconds; a progress bar to `http_get`."""
 
     def __init__(self, label: str, total: int) -> None:
         self.label, self.total, self.done, self.stopped = label, total, 0, False
         self.lock, self.printed, self.before = Lock(), time.monotonic(), 0
+        self.progress = Progress()
 
     def start(self, initial: int = 0, **_) -> "_Meter":
         """Take in a file of which `initial` bytes are there."""
@@ -293,7 +295,8 @@ class _Meter:
             passed = time.monotonic() - self.printed
             if passed >= SECONDS:
                 rate = _text((self.done - self.before) / max(passed, 1e-6))
-                print(f"{self.label}: {_text(self.done)} of {_text(self.total)}, {rate}/s", flush=True)
+                text = f"{self.label}: {_text(self.done)} of {_text(self.total)}, {rate}/s"
+                self.progress.show(self.done, self.total, text)
                 self.printed, self.before = time.monotonic(), self.done
 
 

@@ -29,6 +29,7 @@ from forge_core.data.sources import Subset, subsets
 from forge_core.data.work import ACTION, CURATION, PLATFORM, Work
 from forge_core.params import PreprocessParams
 from forge_core.paths import resolve
+from forge_core.progress import Progress
 from forge_core.results import digest
 
 IMAGES = 64  # looked at in one task
@@ -303,11 +304,12 @@ def _versions() -> dict[str, str]:
 
 
 class _Progress:
-    """Print 'guienv: 12,800 of 70,394 images, 3,200 a second' at most every 5 seconds."""
+    """Show 'guienv: 12,800 of 70,394 images, 3,200 a second' at most every 5 seconds."""
 
     def __init__(self, name: str, what: str, done: int, total: int | None = None) -> None:
         self.name, self.what, self.done, self.first, self.total = name, what, done, done, total
         self.start = self.last = time.monotonic()
+        self.progress = Progress()
 
     def add(self, count: int) -> None:
         self.done += count
@@ -315,4 +317,5 @@ class _Progress:
             self.last = time.monotonic()
             speed = (self.done - self.first) / (self.last - self.start)
             of = f" of {self.total:,}" if self.total else ""
-            print(f"{self.name}: {self.done:,}{of} {self.what}, {speed:,.0f} a second", flush=True)
+            text = f"{self.name}: {self.done:,}{of} {self.what}, {speed:,.0f} a second"
+            self.progress.show(self.done, self.total or 0, text)

@@ -32,6 +32,7 @@ from forge_core.evaluation.score import Prediction
 from forge_core.models.chat import END_OF_TURN
 from forge_core.models.load import autocast, processes
 from forge_core.nodes import of_all
+from forge_core.progress import Progress
 from forge_core.training.collate import messages
 
 Window = tuple[int, int, int, int]  # left, top, right, bottom in px
@@ -292,10 +293,11 @@ def _read(path: Path, number: int, line: bytes) -> tuple[str, str]:
 
 
 class _Progress:
-    """Print 'name 128/300 · 12.3 samples/s' at most every `every` seconds, and when all is done."""
+    """Show 'name 128/300 · 12.3 samples/s' at most every `every` seconds, and when all is done."""
 
     def __init__(self, name: str, done: int, total: int, every: float):
         self.name, self.first, self.total, self.every = name, done, total, every
+        self.progress = Progress()
         self.start = self.last = time.monotonic()
 
     def show(self, done: int) -> None:
@@ -303,4 +305,4 @@ class _Progress:
         if now - self.last >= self.every or done == self.total:
             self.last = now
             speed = (done - self.first) / max(now - self.start, 1e-9)
-            print(f"{self.name} {done}/{self.total} · {speed:.1f} samples/s", flush=True)
+            self.progress.show(done, self.total, f"{self.name} {done}/{self.total} · {speed:.1f} samples/s")

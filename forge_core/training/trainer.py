@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import Trainer, TrainerCallback
 from transformers.models.idefics3.modeling_idefics3 import Idefics3CausalLMOutputWithPast
 
+from forge_core.progress import Progress
 from forge_core.training.collate import IGNORED
 from forge_core.training.held_out import HeldOut
 from forge_core.training.rows import LengthGrouped
@@ -121,10 +122,11 @@ def freeze_tower(model: PeftModel) -> None:
 
 
 class Watch(TrainerCallback):
-    """Prints one line per logging step, and after `PROBE` steps what the whole will take."""
+    """Shows how far it is at each logging step, and after `PROBE` steps what the whole will take."""
 
     def __init__(self, usd_per_hour: float) -> None:
         self.usd_per_hour = usd_per_hour
+        self.progress = Progress()
 
     def on_train_begin(self, args, state, control, **_):
         self.began, self.first = time.monotonic(), state.global_step
@@ -152,10 +154,11 @@ class Watch(TrainerCallback):
         done = state.global_step - self.first
         left = (time.monotonic() - self.began) / done * (state.max_steps - state.global_step)
         if state.is_world_process_zero:
-            print(
+            self.progress.show(
+                state.global_step,
+                state.max_steps,
                 f"step {state.global_step}/{state.max_steps} · loss {logs['loss']:.4f} · "
                 f"lr {logs['learning_rate']:.2e} · {left:.0f} s left",
-                flush=True,
             )
 
 
