@@ -1,9 +1,11 @@
 # make course   set up and run the five notebooks on this machine's CPU (profile embedded)
 # make test     set up and run the tests
+# make site     a finished run as web pages, in build/site; another run than embedded: make site RUN=vast-24gb
 # make vast     Vast.ai's command line, in .venv-vast, for forge vast
 # make setup    only the environment, in .venv; another Python: make setup PYTHON=python3.12
 
 PYTHON ?= python3
+RUN ?= embedded
 VENV := .venv
 INSTALL := $(VENV)/bin/python -m pip install -c constraints.txt -e
 # idle OpenMP threads sleep instead of spinning: far faster where cores are few or shared
@@ -15,7 +17,7 @@ STRIP := nbstripout --keep-id --drop-tagged-cells injected-parameters --extra-ke
 # it pins packages that clash with those of the course, so it has its own environment
 VASTAI := vastai==1.9.1
 
-.PHONY: setup course test vast lint clean
+.PHONY: setup course test site vast lint clean
 
 setup: $(VENV)/.installed
 
@@ -24,6 +26,9 @@ course: setup
 
 test: $(VENV)/.installed-dev $(VENV)-vast/.installed
 	$(VENV)/bin/python -m pytest
+
+site: setup
+	$(VENV)/bin/python -m forge_core.site --run $(RUN)
 
 vast: $(VENV)-vast/.installed
 

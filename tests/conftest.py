@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from small_profile import forge, write_project
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +13,10 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data is not here: {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def course(tmp_path_factory):
+    """A project folder with the real notebooks and a profile that needs seconds; the finished run of it."""
+    home = write_project(tmp_path_factory.mktemp("course"))
+    return home, forge(home)

@@ -54,4 +54,3 @@ def test_a_forked_trainer_prints_lines(shell, monkeypatch):
     assert in_jupyterlab()
     with multiprocessing.get_context("fork").Pool(1) as pool:
         assert not pool.apply(in_jupyterlab)
-

@@ -1,36 +1,58 @@
-"""The notebooks keep the house rules, and all five run headless on a small copy of the embedded profile."""
+"""Notebooks and solutions keep the house rules, and all run headless on a small copy of the embedded profile."""
 
 import ast
 import json
-import os
 import re
-import shutil
 import statistics
-import subprocess
 import sys
-from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
+from small_profile import ROOT, forge, start
 
-from forge_core.params import MODELS, cell_values
+from forge_core.params import MODELS, cell_values, load_profile
+from forge_core.site import slug
 
-ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOKS = [ROOT / "notebooks" / f"{name}.ipynb" for name in MODELS]
-SMALL = {
-    "sandbox_screens": 6, "benchmark_screens": 2, "max_steps": 2, "logging_steps": 1, "save_steps": 1, "held_out": 2,
-    "grounding_tokens": 8, "reasoning_tokens": 8, "num_workers": 0,
-}  # fmt: skip
+LESSONS = {name: ROOT / "notebooks" / f"{name}.ipynb" for name in MODELS}
+SOLUTIONS = {name: ROOT / "notebooks" / "solutions" / f"{name}.ipynb" for name in MODELS}
+NOTEBOOKS = [*LESSONS.values(), *SOLUTIONS.values()]
+TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+STOPS = ("01 explore", "02 preprocess", "03 grounding", "04 reasoning", "05 ScreenSpot")
+CHECK = "# the check: leave it as it is"
+EXERCISE = r"\*\*Exercise {}\*\* (★☆☆|★★☆|★★★) · \d+ min"
 
 
-@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def of(path) -> str:
+    return str(path.relative_to(ROOT).with_suffix(""))
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=of)
 def notebook(request):
     return nbformat.read(request.param, as_version=4)
 
 
+@pytest.fixture(params=MODELS)
+def lesson(request):
+    return request.param
+
+
+def cells(path) -> list:
+    return nbformat.read(path, as_version=4).cells
+
+
 def code(notebook) -> list[str]:
     return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def tagged(path, tag: str) -> list[int]:
+    return [place for place, cell in enumerate(cells(path)) if tag in cell.metadata.get("tags", [])]
+
+
+def exercises(path) -> list[tuple[str, str, str]]:
+    """Of each exercise the text above it, the answer and the check."""
+    found = cells(path)
+    return [(found[place - 1].source, *found[place].source.split(CHECK)) for place in tagged(path, "exercise")]
 
 
 def test_schema_ids_kernel_and_tag(notebook):
@@ -39,7 +61,7 @@ def test_schema_ids_kernel_and_tag(notebook):
     assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
     assert notebook.metadata.kernelspec.name == "python3"
     tags = [tag for cell in notebook.cells for tag in cell.metadata.get("tags", [])]
-    assert tags == ["parameters"]
+    assert tags.count("parameters") == 1 and set(tags) <= {"parameters", "exercise"}
 
 
 def test_no_output_in_git(notebook):
@@ -48,19 +70,19 @@ def test_no_output_in_git(notebook):
             assert not cell.outputs and cell.execution_count is None
 
 
-def test_size_budgets(notebook):
-    lines = [len(source.splitlines()) for source in code(notebook)]
+def test_size_budgets(lesson):
+    sources = code(nbformat.read(LESSONS[lesson], as_version=4))
+    lines = [len(source.splitlines()) for source in sources]
     assert len(lines) <= 25 and sum(lines) <= 150 and max(lines) <= 40
     assert statistics.median(lines) <= 6
-    assert sum(isinstance(node, ast.FunctionDef) for s in code(notebook) for node in ast.walk(ast.parse(s))) <= 2
+    assert sum(isinstance(node, ast.FunctionDef) for s in sources for node in ast.walk(ast.parse(s))) <= 2
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_run_all_without_a_file_is_the_embedded_profile(name):
-    cells = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=of)
+def test_run_all_without_a_file_is_the_embedded_profile(path):
     namespace = {}
-    exec(next(cell.source for cell in cells if cell.metadata.get("tags")), namespace)
-    assert cell_values(namespace) == yaml.safe_load((ROOT / "params" / "embedded" / f"{name}.yaml").read_text())
+    exec(cells(path)[tagged(path, "parameters")[0]].source, namespace)
+    assert cell_values(namespace) == yaml.safe_load((ROOT / "params" / "embedded" / f"{path.stem}.yaml").read_text())
 
 
 def test_nothing_that_breaks_headless(notebook):
@@ -68,24 +90,76 @@ def test_nothing_that_breaks_headless(notebook):
         assert not re.search(r"^\s*[!%]|sys\.exit|\binput\(|notebook_login|os\.chdir|sys\.path", source, re.MULTILINE)
 
 
-@pytest.fixture(scope="module")
-def course(tmp_path_factory):
-    """A project folder with the real notebooks and a profile that needs seconds; the finished run of it."""
-    home = tmp_path_factory.mktemp("course")
-    shutil.copytree(ROOT / "notebooks", home / "notebooks")
-    shutil.copytree(ROOT / "params" / "embedded", home / "params" / "embedded")
-    for file in (home / "params" / "embedded").glob("0*.yaml"):
-        values = yaml.safe_load(file.read_text())
-        file.write_text(yaml.safe_dump(values | {key: SMALL[key] for key in SMALL.keys() & values.keys()}))
-    return home, forge(home)
+def test_the_first_cell_is_the_card(lesson):
+    blocks = [block.strip().splitlines() for block in re.split(r"\n\s*\n", cells(LESSONS[lesson])[0].source)]
+    (title,), (road,), (able,), bullets, files, machines, (breaks,), errors, (checkpoint,) = blocks
+    number = lesson[:2]
+    assert title.startswith(f"# {number} · ")
+    assert road == " > ".join(f"**[{stop}]**" if stop.startswith(number) else stop for stop in STOPS)
+    assert able == "**You will be able to**"
+    assert len(bullets) == 3 and all(re.match("- [a-z]", bullet) for bullet in bullets)
+    assert files[0] == "| reads | writes |" and len(files) == 3
+    assert machines[0] == "| profile | machine | time | peak memory | cost | measured |"
+    minutes = load_profile(ROOT / "params/embedded/profile.yaml").minutes[lesson]
+    row = rf"\| embedded \| 2-core CPU \| {minutes} min \| ([\d.]+ GiB|not measured) \| \$0 \| \d{{4}}(-\d\d){{2}} \|"
+    assert re.fullmatch(row, machines[2])
+    assert set(re.findall(r"-(\d+gb)", "".join(machines[3:]))) == {"16gb", "24gb", "80gb"}
+    assert breaks == "**If something breaks**"
+    assert errors[0] == "| what you see | cause | fix |" and len(errors) == 5
+    assert all(re.match(r"\| `.+`", error) for error in errors[2:])
+    assert re.match(r"\*\*Checkpoint\.\*\* You should see .*\belse stop: ", checkpoint)
 
 
-def forge(home, *options):
-    return start(home, str(Path(sys.executable).parent / "forge"), "run", "embedded", *options)
+def test_two_or_three_exercises_after_the_lesson(lesson):
+    path = LESSONS[lesson]
+    found, places = exercises(path), tagged(path, "exercise")
+    assert 2 <= len(found) <= 3
+    assert "results.finish(" in "".join(cell.source for cell in cells(path)[: places[0]])
+    for number, (task, answer, check) in enumerate(found, start=1):
+        assert re.match(EXERCISE.format(number) + r"\n\n.", task)
+        assert re.search(r"^\w+ = \.\.\.  # replace the dots", answer, re.MULTILINE)
+        assert re.search(r"^assert \w+ is \.\.\. or .*", check, re.MULTILINE)
+        assert re.search(r'^print\("not tried yet" if \w+ is \.\.\. else f?"Right: ', check, re.MULTILINE)
 
 
-def start(home, *command, cwd=ROOT):
-    return subprocess.run(command, env=os.environ | {"FORGE_HOME": str(home)}, cwd=cwd, capture_output=True, text=True)
+def test_solutions_answer_every_exercise_and_leave_the_check_alone(lesson):
+    asked, solved = exercises(LESSONS[lesson]), exercises(SOLUTIONS[lesson])
+    assert [task.splitlines()[0] for task, *_ in solved] == [task.splitlines()[0] for task, *_ in asked]
+    assert [check for *_, check in solved] == [check for *_, check in asked]
+    for (_, answer, _), (_, dots, _) in zip(solved, asked, strict=True):
+        assert "..." not in answer and answer.strip()
+        assert set(re.findall(r"^(\w+) = \.\.\.", dots, re.MULTILINE)) <= assigned(answer)
+
+
+def assigned(source: str) -> set[str]:
+    """Names that a piece of code gives a value."""
+    return {n.id for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+
+
+def prose(path) -> str:
+    """Text of a page without its code."""
+    if path.suffix == ".md":
+        text = path.read_text()
+    else:
+        text = "\n\n".join(cell.source for cell in cells(path) if cell.cell_type == "markdown")
+    return re.sub(r"```.*?```|`[^`\n]*`", "`code`", text, flags=re.DOTALL)
+
+
+def headings(path) -> set[str]:
+    return {slug(line) for line in re.findall(r"^#+ (.+)", prose(path), re.MULTILINE)}
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *TEXTS], ids=of)
+def test_links_lead_somewhere(path):
+    lost = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(path)):
+        if re.match(r"https?://", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        if not target.exists() or (anchor and anchor not in headings(target)):
+            lost.append(link)
+    assert lost == []
 
 
 @pytest.mark.slow
@@ -101,6 +175,27 @@ def test_the_course_runs_whole_and_leaves_its_results(course):
     assert all(row["k"] == 0 for row in scores if row["model"] == "base")
 
 
+def printed(cell) -> str:
+    return "".join(output.text for output in cell.outputs if output.output_type == "stream")
+
+
+@pytest.mark.slow
+def test_untouched_exercises_say_so(course, lesson):
+    executed = course[0] / "runs" / "embedded" / lesson / f"{lesson}.ipynb"
+    tried = [cells(executed)[place] for place in tagged(executed, "exercise")]
+    assert tried and all(printed(cell) == "not tried yet\n" for cell in tried)
+
+
+@pytest.mark.slow
+def test_solutions_are_right(course, lesson, tmp_path):
+    out = tmp_path / "solved.ipynb"
+    command = [sys.executable, "-m", "papermill", str(SOLUTIONS[lesson]), str(out), "--cwd", str(course[0])]
+    done = start(course[0], *command, "-f", str(course[0] / f"params/embedded/{lesson}.yaml"))
+    assert done.returncode == 0, done.stderr
+    solved = [cells(out)[place] for place in tagged(out, "exercise")]
+    assert solved and all(printed(cell).startswith("Right: ") for cell in solved)
+
+
 @pytest.mark.slow
 def test_a_second_run_skips_everything(course):
     home, _ = course
@@ -111,10 +206,7 @@ def test_a_second_run_skips_everything(course):
 @pytest.mark.slow
 def test_plain_papermill_works_from_another_directory(course, tmp_path):
     home, _ = course
-    command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks/02_preprocess.ipynb"), "out.ipynb"]
-    command += ["-f", str(home / "params/embedded/02_preprocess.yaml")]
-    done = subprocess.run(
-        command, env=os.environ | {"FORGE_HOME": str(home)}, cwd=tmp_path, capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", "papermill", str(LESSONS["02_preprocess"]), "out.ipynb"]
+    done = start(home, *command, "-f", str(home / "params/embedded/02_preprocess.yaml"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "up to date" in (tmp_path / "out.ipynb").read_text()

@@ -1,0 +1,175 @@
+"""The course as web pages that need nothing else: the executed lessons of a finished run, the solutions, the docs.
+
+    make site        # build/site/index.html, of run `embedded`; another one: make site RUN=vast-24gb
+
+nbconvert turns notebooks and Markdown into HTML; links between them are made to fit. Pictures and styles are inside
+the pages, which hold no script and load nothing from anywhere.
+"""
+
+import argparse
+import posixpath
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+from bs4 import BeautifulSoup, Tag
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
+from nbconvert import HTMLExporter
+from pygments.formatters import HtmlFormatter
+
+from forge_core import paths
+from forge_core.params import MODELS
+from forge_core.results import read_results
+
+REPORT = "runs/{run}/05_evaluate_screenspot/report.html"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+NO_KERNEL = "<p><i>A widget stands here while the notebook runs.</i></p>"
+LIGHT, DARK = "vs", "github-dark"  # colours of code
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page: the file that it shows, where links expect that file, and its own address in the site."""
+
+    section: str
+    title: str
+    file: Path
+    source: str  # relative to the project
+    address: str
+    about: str = ""  # how the lesson was run
+
+
+def build(run: str, out: Path) -> Path:
+    """Write the site of a finished run into the folder `out`, replacing it; returns its first page.
+
+    Raises:
+        FileNotFoundError: a lesson of `run` has not finished; the message says which.
+        ValueError: `out` holds something else than a site.
+    """
+    site = pages(run)
+    if out.exists() and any(out.iterdir()) and not (out / "index.html").is_file():
+        raise ValueError(f"{out} is not a site: choose another folder")
+    shutil.rmtree(out, ignore_errors=True)
+    template = Environment(loader=PackageLoader("forge_core"), autoescape=True).get_template("site.html")
+    for page in site:
+        target = out / page.address
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if page.file.suffix == ".html":
+            shutil.copyfile(page.file, target)
+            continue
+        around = _around(page, site)
+        content = Markup(_content(page, site))
+        html = template.render(page=page, site=site, content=content, code=_code_style(), to=_to(page), **around)
+        target.write_text(html, encoding="utf-8", errors="xmlcharrefreplace")  # a model may write half a character
+    return out / "index.html"
+
+
+def pages(run: str) -> list[Page]:
+    """All pages in the order of the contents. Raises FileNotFoundError where a lesson has not finished."""
+    root = paths.ROOT
+    found = [Page("Start", "The course", root / "README.md", "README.md", "index.html")]
+    for name in MODELS:
+        file, source = root / "runs" / run / name / f"{name}.ipynb", f"notebooks/{name}.ipynb"
+        found.append(Page("Lessons", _title(file), file, source, f"lessons/{name}.html", _about(run, name)))
+    report = REPORT.format(run=run)
+    if (root / report).is_file():
+        found.append(Page("Lessons", "Report: sample by sample", root / report, report, "lessons/report.html"))
+    for file in sorted((root / "notebooks" / "solutions").glob("*.ipynb")):
+        source = f"notebooks/solutions/{file.name}"
+        about = "Not executed here: run it after the lesson."
+        found.append(Page("Solutions", _title(file), file, source, f"solutions/{file.stem}.html", about))
+    for file in sorted((root / "docs").glob("*.md")):
+        found.append(Page("Docs", _title(file), file, f"docs/{file.name}", f"docs/{file.stem}.html"))
+    return found
+
+
+def slug(heading: str) -> str:
+    """The anchor of a heading, as the usual hosts of Markdown make it."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def _title(file: Path) -> str:
+    """The first heading of a notebook or Markdown file."""
+    return re.search(r"^# (.+)", _notebook(file).cells[0].source, re.MULTILINE).group(1)
+
+
+def _about(run: str, notebook: str) -> str:
+    record = read_results(run, notebook)
+    versions = record["environment"]
+    return f"Run '{run}': {record['seconds']:.0f} s on {versions['device']}, forge {versions['forge']}."
+
+
+def _notebook(file: Path) -> nbformat.NotebookNode:
+    if file.suffix == ".md":
+        return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(file.read_text(encoding="utf-8"))])
+    return nbformat.read(file, as_version=4)
+
+
+def _content(page: Page, site: Sequence[Page]) -> str:
+    notebook = _notebook(page.file)
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        if WIDGET in output.get("data", {}):
+            output.data = {"text/html": NO_KERNEL}
+    folder = str((paths.ROOT / page.source).parent)
+    exporter = HTMLExporter(
+        template_name="basic", embed_images=True, anchor_link_text="", exclude_input_prompt=True,
+        exclude_output_prompt=True,
+    )  # fmt: skip
+    html, _ = exporter.from_notebook_node(notebook, {"metadata": {"path": folder}})
+    soup = BeautifulSoup(html, "html.parser")
+    for heading in soup.find_all(re.compile("^h[1-6]$")):
+        heading["id"] = slug(heading.get_text())
+    for table in soup.find_all("table"):
+        table.wrap(soup.new_tag("div", attrs={"class": "wide", "tabindex": "0"}))
+    for link in soup.find_all("a", href=True):
+        _point(link, page, site)
+    return str(soup)
+
+
+def _point(link: Tag, page: Page, site: Sequence[Page]) -> None:
+    """Make a link lead to the page of the file that it names; what has no page keeps its text alone."""
+    parts = urlsplit(link["href"])
+    if parts.scheme or not parts.path:
+        return
+    named = posixpath.normpath(posixpath.join(posixpath.dirname(page.source), unquote(parts.path)))
+    found = next((other for other in site if other.source == named), None)
+    if found is None:
+        link.unwrap()
+        return
+    link["href"] = _to(page)(found) + (f"#{parts.fragment}" if parts.fragment else "")
+
+
+def _to(page: Page):
+    """The relative address of another page, seen from this one."""
+    return lambda other: posixpath.relpath(other.address, posixpath.dirname(page.address) or ".")
+
+
+def _around(page: Page, site: Sequence[Page]) -> dict[str, Page | None]:
+    """The lessons before and after one."""
+    lessons = [other for other in site if other.section == "Lessons" and other.about]
+    if page not in lessons:
+        return {"before": None, "after": None}
+    place = lessons.index(page)
+    return {"before": lessons[place - 1] if place else None, "after": next(iter(lessons[place + 1 :]), None)}
+
+
+def _code_style() -> Markup:
+    light, dark = (HtmlFormatter(style=style).get_style_defs(".highlight") for style in (LIGHT, DARK))
+    return Markup(f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", default="embedded", help="a finished run below runs/")
+    parser.add_argument("--out", type=Path, default=paths.ROOT / "build" / "site")
+    arguments = parser.parse_args()
+    try:
+        print(build(arguments.run, arguments.out))
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
