@@ -23,7 +23,7 @@ cd "$root"
 # A Python program of ours, sent over standard input, over the paths that are there.
 over_paths() {
     local path there="cd $REMOTE_DIR && set -- && for path in" status=0
-    for path in "${PATHS[@]}"; do there="$there '$(printf %s "$path" | sed "s/'/'\\\\''/g")'"; done
+    for path in "${PATHS[@]}"; do there="$there '$path'"; done
     there="$there; do ! [ -e \"\$path\" ] || set -- \"\$@\" \"\$path\"; done && { [ \$# -gt 0 ] || exit 9; }"
     on_host "$there && exec python3 -I - $2 \"\$@\"" < "forge_core/remote/$1" || status=$?
     case $status in
@@ -42,7 +42,7 @@ fetch() {
     local status=0
     over_paths staging.py manifest > "$work/listed" || die 1 "the files on the host could not be listed"
     over_paths leaks.py "" > "$work/leaks" || [ $? -eq 1 ] || die 1 "the files on the host could not be searched"
-    staging plan "${PATHS[@]}" || die 1 "the list of the host's files is not in order"
+    staging plan "${PATHS[@]}" || die 1 "nothing was moved"
     rsync "$1" --files-from="$work/wanted" --from0 --partial-dir=.rsync-partial --link-dest="$root" \
         -e "$(rsync_shell)" "$HOST:$REMOTE_DIR/" .vast/incoming/ || status=$?
     case $status in

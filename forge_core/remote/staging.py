@@ -69,7 +69,8 @@ def plan(*paths: str) -> int:
     for line in _lines("listed"):
         what, _, name = line.partition("  ")
         if not _below(name, paths):
-            raise ValueError(f"the host lists a file that was not asked for: {_shown(name)}")
+            print(f"the host lists a file that was not asked for: {_shown(name)}", file=sys.stderr)
+            return 1
         if len(what) != 64:
             skipped.add(f"{what}: {name}")
         elif name in leaked:

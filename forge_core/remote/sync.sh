@@ -54,12 +54,12 @@ absolute() {
     case $1 in /*) echo "$1" ;; *) echo "$called_from/$1" ;; esac
 }
 
-# A path below the project's folder, in its plain form.
+# A path below the project's folder, in its plain form; without quotes, since the host's shell gets it in quotes.
 add_path() {
     local path=${1#./}
     while [ "${path%/}" != "$path" ] && [ -n "$path" ]; do path=${path%/}; done
     case /$path/ in
-    // | *//* | */./* | */../* | *[[:cntrl:]]*) die 2 "not a path below the project's folder: $1" ;;
+    // | *//* | */./* | */../* | *[[:cntrl:]]* | *\'*) die 2 "not a plain path below the project's folder: $1" ;;
     esac
     PATHS+=("$path")
 }

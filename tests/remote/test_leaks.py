@@ -85,7 +85,10 @@ def test_base64_is_not_reported(tmp_path):
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
     planted = "".join(f"{start}{MIXED}" for start in ("AIza", "AKIA", "ASIA"))
     text = "".join(random.Random(0).choices(letters, k=2_000_000))
-    write(tmp_path, {"x.ipynb": json.dumps({"image/png": text[:1000] + planted + text})})
+    write(
+        tmp_path,
+        {"x.ipynb": json.dumps({"image/png": [text[:1000] + planted + text, planted, planted[44:], planted[88:]]})},
+    )
     assert find([str(tmp_path / "x.ipynb")]) == []
 
 
@@ -134,7 +137,7 @@ def test_links_are_not_followed_and_what_is_missing_is_an_error(tmp_path):
     write(tmp_path, {"outside/x.txt": HF_TOKEN, "a/y.txt": "y"})
     (tmp_path / "a/link").symlink_to(tmp_path / "outside")
     (tmp_path / "a/link.txt").symlink_to(tmp_path / "outside/x.txt")
-    assert find([str(tmp_path / "a")]) == []
+    assert find([str(tmp_path / name) for name in ("a", "a/link", "a/link.txt")]) == []
     with pytest.raises(FileNotFoundError, match="nothing"):
         find([str(tmp_path / "nothing")])
 
