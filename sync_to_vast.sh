@@ -17,7 +17,8 @@ cd "$root"
 . forge_core/remote/sync.sh
 
 NEVER=(.git '.env*' wandb .vast .venv '.venv-*' __pycache__ .netrc _netrc .ssh .aws .gnupg .kaggle)
-NEVER+=(.git-credentials .npmrc .pypirc 'id_rsa*' 'id_dsa*' 'id_ecdsa*' 'id_ed25519*' '*.pem' '*.key' '*.p12' '*.pfx' '*.ppk' .rsync-partial)
+NEVER+=(.git-credentials .npmrc .pypirc 'id_rsa*' 'id_dsa*' 'id_ecdsa*' 'id_ed25519*')
+NEVER+=('*.pem' '*.key' '*.p12' '*.pfx' '*.ppk' .rsync-partial)
 NEVER+=(.vast_api_key vast_api_key kaggle.json credentials 'credentials.[!p]*') # but credentials.py
 EXCLUDE=("${NEVER[@]/#/--exclude=}")
 

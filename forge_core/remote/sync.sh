@@ -35,7 +35,9 @@ arguments() {
     done
     [ -n "$HOST" ] || die 2 "no host; see --help"
     [ -n "$config" ] || SSH+=(-o StrictHostKeyChecking=accept-new -o UserKnownHostsFile=.vast/known_hosts)
-    case $REMOTE_DIR in *[!A-Za-z0-9/._-]* | -*) die 2 "FORGE_REMOTE_DIR may have letters, digits and / . _ - only" ;; esac
+    case $REMOTE_DIR in
+    *[!A-Za-z0-9/._-]* | -*) die 2 "FORGE_REMOTE_DIR may have letters, digits and / . _ - only" ;;
+    esac
 }
 
 ssh_option() {

@@ -181,7 +181,7 @@ def test_a_local_file_of_the_same_size_and_time_is_not_taken_for_the_hosts(proje
 
 
 def test_symlinks_are_named_and_not_followed(project):
-    write(project.there, {"runs/a/x": "x", "outside/secret": "x"})
+    write(project.there, {"runs/a/x": "x", "outside/secret": "x", "outside/other": "x"})
     (project.there / "runs/a/link").symlink_to(project.there / "outside/secret")
     (project.there / "runs/folder").symlink_to(project.there / "outside")
     pulled = project.pull("runs", "runs/folder", "runs/folder/secret")
@@ -265,6 +265,27 @@ def wait_for(file, process, seconds: float = 20) -> None:
             process.wait(0.02)
         except subprocess.TimeoutExpired:
             continue
+
+
+def test_a_host_that_dies_during_a_push_has_no_half_file_in_place(project):
+    project.push()
+    write(project.folder, {"docs/big.bin": os.urandom(16_000_000), "docs/a b.md": "newer text"})
+    on_the_host(project, "rsync", f'python3 -c "{STUCK}" "$HOME/half" | $REAL "$@"')
+    command = project.command("sync_to_vast.sh", "-F", project.host.config, "vast")
+    with subprocess.Popen(**command, stderr=subprocess.PIPE, text=True) as push:
+        try:
+            wait_for(project.host.home / "half", push)
+        finally:
+            project.host.stop()
+        assert push.wait(30) == 5
+        assert "no half file is in place" in push.stderr.read()
+    assert not (project.there / "docs/big.bin").exists()
+    assert (project.there / "docs/a b.md").read_text() == "text"
+    (project.host.home / "bin" / "rsync").unlink()
+    project.host.start()
+    assert project.push().returncode == 0
+    assert sha256(project.there / "docs/big.bin") == sha256(project.folder / "docs/big.bin")
+    assert (project.there / "docs/a b.md").read_text() == "newer text"
 
 
 def test_one_pull_runs_at_a_time_and_a_dead_ones_lock_is_no_hindrance(project):
