@@ -97,7 +97,8 @@ def ignored(path: str) -> bool:
     return subprocess.run(command).returncode == 0
 
 
-MADE = [".venv/x", "runs/a/b", "data/x", "checkpoints/x", "wandb/x", ".env", "forge_core/__pycache__/b"]
+MADE = [".venv/x", "runs/a/b", "data/x", "checkpoints/x", "wandb/x", ".vast/x", "forge_core/__pycache__/b"]
+MADE += [".env", ".env.local"]
 in_git = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
 
 

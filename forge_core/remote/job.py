@@ -83,7 +83,10 @@ def watch(rental: Rental, show: Callable[[str], None] = print) -> int:
         for folder in now["checkpoints"]:
             if folder not in fetched and _fetch(host, folder, show):
                 fetched.add(folder)
-        if not now["guard"]:
+        if now["time"] > now["deadline"] + 300:
+            show("the guard has not stopped it at the deadline: stopping it from here")
+            vast.stop(rental.instance)
+        elif not now["guard"]:
             show("no guard runs on the host, so nothing stops it at the deadline: end it with forge vast down")
         if now["status"] is not None and not now["running"]:
             return now["status"]

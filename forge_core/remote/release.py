@@ -7,14 +7,19 @@ import time
 from forge_core.remote import rent, vast
 from forge_core.remote.job import report, wanted
 from forge_core.remote.rental import PREFIX, Rental, rentals
-from forge_core.remote.ssh import Host, HostFailed
+from forge_core.remote.ssh import HostFailed
 
 
-def pull(rental: Rental) -> Host:
-    """Fetch the runs and checkpoints of the rental's profile, verified, and return the host.
+def pull(rental: Rental, running_too: bool = True) -> None:
+    """Fetch the runs and checkpoints of the rental's profile, verified; while the course runs, its checkpoints alone.
 
-    A stopped instance is started for it, which costs its price for these minutes. Raises OSError.
+    A stopped instance is started for it, which costs its price for these minutes.
+
+    Raises:
+        OSError: not all could be fetched.
+        ValueError: the course runs, and not `running_too`.
     """
+    rent.adopt(rental)
     found = vast.instance(rental.instance)
     if found and found.intended == "stopped":
         print(
@@ -23,8 +28,12 @@ def pull(rental: Rental) -> Host:
         )
         vast.start(rental.instance)
     host = rent.reach(rental)
-    host.pull(*wanted(rental))
-    return host
+    now = report(host, 0)
+    if now["running"] and not running_too:
+        raise ValueError("the course still runs there; wait for its end (forge vast watch), or lose it with --force")
+    if now["running"] and not now["checkpoints"]:
+        raise HostFailed("the course runs there and has saved no checkpoint yet; its logs can be fetched when it ends")
+    host.pull(*(now["checkpoints"] if now["running"] else wanted(rental)))
 
 
 def down(rental: Rental, force: bool = False) -> str:
@@ -34,40 +43,28 @@ def down(rental: Rental, force: bool = False) -> str:
         ValueError: the course still runs.
         OSError: nothing was destroyed, and is billed on; or (VastError) its end was not seen.
     """
-    if rental.instance is None:
-        _adopt(rental)
-    if rental.ended is None and vast.instance(rental.instance) is None:
+    rent.adopt(rental)
+    if vast.instance(rental.instance) is None:
         rental.end()
-    if rental.ended is None:
+    else:
         if not force:
             _pull_first(rental)
         rent.destroy(rental)
     return cost(rental)
 
 
-def _adopt(rental: Rental) -> None:
-    """Find the instance of a rental whose answer was lost; the rental ends where there is none."""
-    rental.instance = next((each.id for each in vast.instances() if each.label == rental.label), None)
-    rental.save() if rental.instance else rental.end()
-
-
 def _pull_first(rental: Rental) -> None:
     try:
-        host = pull(rental)
-        running = report(host, 0)["running"]
+        pull(rental, running_too=False)
     except OSError as error:
         raise HostFailed(
             f"{error}\nnothing was destroyed, and it is billed on: mend that and run `forge vast down` again, "
             "or lose what is there with --force"
         ) from error
-    if running:
-        raise ValueError("the course still runs there; wait for its end (forge vast watch), or lose it with --force")
 
 
 def cost(rental: Rental) -> str:
     """What an ended rental cost: Vast's charges where they are there already, else hours times price."""
-    if rental.instance is None:
-        return f"{rental.label}: never rented, nothing billed"
     hours = ((rental.ended or time.time()) - rental.began) / 3600
     try:
         charged = vast.charged(rental.instance, rental.began)

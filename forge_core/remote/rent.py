@@ -24,6 +24,10 @@ ONSTART = Path(__file__).with_name("host") / "onstart.sh"
 ONSTART_LIMIT = 4048  # characters, of Vast
 
 
+class Lost(vast.VastError):
+    """The instance is gone, or in a state from which it never comes to run."""
+
+
 def profile_of(name: str) -> Profile:
     """The profile with its `rent` section. Raises ValueError."""
     profile = load_profile(paths.ROOT / "params" / name / "profile.yaml")
@@ -119,7 +123,10 @@ def _rent(name: str, profile: Profile, offer: vast.Offer, price: float, bid: flo
     print(f"instance {rental.instance} ({rental.label}) is rented and billed", flush=True)
     try:
         reach(rental)
-    except (vast.VastError, Unreachable) as error:
+    except KeyboardInterrupt:
+        print(f"instance {rental.instance} is rented and billed all the same: forge vast run, or down", flush=True)
+        raise
+    except vast.VastError as error:
         print(f"{error}; giving it back", flush=True)
         destroy(rental)
         raise vast.VastError(f"instance {rental.instance} did not come up ({error}); it is destroyed") from None
@@ -157,39 +164,55 @@ def _labelled(rental: Rental) -> list[int]:
 
 
 def reach(rental: Rental) -> Host:
-    """Wait until the instance runs and answers by ssh.
-
-    Raises:
-        VastError: it is gone, or in a state from which it does not come to run, or takes longer than LOADING.
-    """
-    give_up, shown = time.monotonic() + LOADING, None
-    attached = False
+    """Wait until the instance runs and answers by ssh. Raises Lost, or VastError where it takes longer than LOADING."""
+    adopt(rental)
+    give_up, shown, attached = time.monotonic() + LOADING, None, False
     while True:
-        found = vast.instance(rental.instance)
-        if found is None:
-            raise vast.VastError(f"instance {rental.instance} is not on the account's list")
-        if found.status in LOST:
-            raise vast.VastError(f"instance {rental.instance} is {found.status}: {found.message or 'no reason given'}")
-        state, why = found.status or "provisioning", found.message
-        if not attached:
-            vast.attach_key(rental.instance, ssh.key().with_suffix(".pub").read_text().strip())
-            attached = True
-        if found.status == "running" and found.address:
-            host = Host(ssh.config(rental, found.address))
-            try:
+        try:
+            found = _alive(rental)
+            state, why = found.status or "provisioning", found.message
+            if not attached:
+                vast.attach_key(rental.instance, ssh.key().with_suffix(".pub").read_text().strip())
+                attached = True
+            if found.status == "running" and found.address:
+                host = Host(ssh.config(rental, found.address))
                 host.run("true", timeout=30)
                 print(
                     f"instance {rental.instance} answers: ssh -F {paths.relative(host.config)} {ssh.ALIAS}", flush=True
                 )
                 return host
-            except Unreachable as error:
-                state, why = "running", str(error)
+        except Lost:
+            raise
+        except vast.VastError as error:  # Vast may answer later
+            state, why = "not known", str(error)
+        except Unreachable as error:
+            state, why = "running", str(error)
         if state != shown:
             print(f"instance {rental.instance}: {state} {why:.120}", flush=True)
             shown = state
         if time.monotonic() > give_up:
             raise vast.VastError(f"instance {rental.instance} still {state} after {LOADING / 60:.0f} min: {why}")
         time.sleep(POLL)
+
+
+def _alive(rental: Rental) -> vast.Instance:
+    found = vast.instance(rental.instance)
+    if found is None:
+        raise Lost(f"instance {rental.instance} is not on the account's list")
+    if found.status in LOST:
+        raise Lost(f"instance {rental.instance} is {found.status}: {found.message or 'no reason given'}")
+    return found
+
+
+def adopt(rental: Rental) -> None:
+    """Find the instance of a rental whose answer was lost. Raises Lost where there is none; the rental ends then."""
+    if rental.instance is not None:
+        return
+    rental.instance = next(iter(_labelled(rental)), None)
+    if rental.instance is None:
+        rental.end()
+        raise Lost(f"{rental.label} was never rented: nothing is billed")
+    rental.save()
 
 
 def destroy(rental: Rental) -> None:

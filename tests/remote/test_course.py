@@ -160,11 +160,14 @@ def test_down_refuses_while_the_course_runs_or_the_host_is_dead(checkout, host, 
     (host.project / ".venv/bin/forge").chmod(0o755)
     ssh.Host(choose().folder / "ssh_config").push()
     ssh.Host(choose().folder / "ssh_config").script("job.sh", "start", "embedded")
-    (host.project / "runs/embedded").mkdir(parents=True)
-    (host.project / "runs/embedded/note.txt").write_text("kept")
     status, said = forge("down")
     assert status == 2 and "the course still runs there" in said and 9001 in provider.instances
-    assert (checkout / "runs/embedded/note.txt").read_text() == "kept"
+    status, said = forge("pull")
+    assert status == 2 and "has saved no checkpoint yet" in said
+    final = host.project / "checkpoints/embedded/grounding/final"
+    final.mkdir(parents=True)
+    (final / "forge.json").write_text("{}")
+    assert forge("pull")[0] == 0 and (checkout / "checkpoints/embedded/grounding/final/forge.json").is_file()
     host.stop()
     monkeypatch.setattr(rent, "LOADING", 1.0)
     status, said = forge("down")

@@ -5,11 +5,11 @@ set -euo pipefail
 cd "$(dirname "$0")/../../.."
 state="$PWD/.forge"
 export JUPYTER_RUNTIME_DIR="$state/jupyter"
-servers() { .venv/bin/jupyter server list --json 2> /dev/null | head -n 1; }
+servers() { .venv/bin/python -m jupyter_server list --json 2> /dev/null | head -n 1; }
 
 if [ -z "$(servers)" ]; then
     tmux -S "$state/tmux" new-session -d -s lab \
-        "umask 077; JUPYTER_RUNTIME_DIR='$JUPYTER_RUNTIME_DIR' .venv/bin/jupyter lab --ip 127.0.0.1 --port 8888 \
+        "umask 077; JUPYTER_RUNTIME_DIR='$JUPYTER_RUNTIME_DIR' .venv/bin/python -m jupyterlab --ip 127.0.0.1 --port 8888 \
         --no-browser --allow-root --notebook-dir . > '$state/lab.log' 2>&1"
     for _ in $(seq 60); do
         [ -n "$(servers)" ] && break

@@ -28,3 +28,7 @@ if [ ! .venv/.installed-host -nt pyproject.toml ] || [ ! .venv/.installed-host -
     touch .venv/.installed-host
 fi
 .venv/bin/forge doctor
+if command -v nvidia-smi > /dev/null; then
+    .venv/bin/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' ||
+        { echo "setup: torch does not see this host's GPU (above); rent another one" >&2; exit 1; }
+fi

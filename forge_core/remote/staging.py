@@ -1,0 +1,189 @@
+"""The part of sync_from_vast.sh that handles files: list and hash them, compare the copies, move them in place.
+
+`manifest PATH...` runs on the host, the others in the project's folder here: `plan PATH...` takes the files with
+secrets from the list, `verify` compares, `move` moves. Standard library only and Python 3.9, like leaks.py.
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+from datetime import datetime, timezone
+
+PULL, INCOMING, REPLACED, PROOF = ".vast/pull", ".vast/incoming", ".vast/replaced", ".vast/pulled.sha256"
+PARTIAL = {".rsync-partial", ".~tmp~"}  # where rsync keeps what has not come whole
+UNPRINTABLE, CHANGED, WITHHELD = 8, 4, 3  # exit statuses
+
+
+def manifest(*paths: str) -> int:
+    """Print `<sha256>  <file>` for each file, and `symlink  <name>` or `special  <name>` for what is not copied."""
+    for name in _names(paths):
+        if any(ord(character) < 32 or ord(character) == 127 for character in name):
+            print(f"a name with a line break or another control character: {name!a}", file=sys.stderr)
+            return UNPRINTABLE
+        if digest := _digest(name):
+            sys.stdout.buffer.write(os.fsencode(f"{digest}  {name}\n"))
+    return 0
+
+
+def _names(paths: tuple[str, ...]):
+    for path in paths:
+        if os.path.isdir(path) and not _link_in(path):
+            for folder, folders, files in os.walk(path, onerror=_fail):
+                links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+                folders[:] = sorted(set(folders) - PARTIAL)
+                yield from (os.path.join(folder, name) for name in sorted(files + links))
+        else:
+            yield path
+
+
+def _link_in(path: str) -> bool:
+    """Whether the path or a folder on its way is a symlink."""
+    parts = path.split("/")
+    return any(os.path.islink("/".join(parts[: i + 1])) for i in range(len(parts)))
+
+
+def _fail(error: OSError) -> None:
+    raise error
+
+
+def _digest(name: str) -> str:
+    """SHA-256 in hex, or what it is instead of a file; empty where it has gone."""
+    if _link_in(name):
+        return "symlink"
+    if not os.path.isfile(name):
+        return "special" if os.path.exists(name) else ""
+    digest = hashlib.sha256()
+    try:
+        with open(name, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except FileNotFoundError:
+        return ""
+    return digest.hexdigest()
+
+
+def plan(*paths: str) -> int:
+    """Write what to copy: names for rsync in `wanted`, their list in `manifest`, what is not copied in `skipped`."""
+    leaked, wanted, skipped = {leak.rsplit(":", 2)[0] for leak in _lines("leaks")}, {}, set()
+    for line in _lines("listed"):
+        what, _, name = line.partition("  ")
+        if not _below(name, paths):
+            print(f"the host lists a file that was not asked for: {_shown(name)}", file=sys.stderr)
+            return 1
+        if len(what) != 64:
+            skipped.add(f"{what}: {name}")
+        elif name in leaked:
+            _remove(os.path.join(INCOMING, name))
+        else:
+            wanted[name] = what
+    _write("wanted", [name + "\0" for name in wanted])
+    _write("manifest", [f"{digest}  {name}\n" for name, digest in wanted.items()])
+    _write("skipped", [f"{line}\n" for line in sorted(skipped)])
+    return 0
+
+
+def _below(name: str, paths: tuple[str, ...]) -> bool:
+    return any(f"{name}/".startswith(f"{path}/") for path in paths) and not {"", ".", ".."} & set(name.split("/"))
+
+
+def verify() -> int:
+    """Print the files whose copy is not what the list says."""
+    differing = [name for name, digest in _wanted() if _digest(os.path.join(INCOMING, name)) != digest]
+    for name in differing:
+        print(f"differs: {_shown(name)}")
+    return 1 if differing else 0
+
+
+def move() -> int:
+    """Move all copies in place, each in one step, and say what came and what did not."""
+    names = [name for name, _ in _wanted()]
+    if blocked := [name for name in names if _blocked(name)]:
+        print("\n".join(f"in the way, nothing was moved: {_shown(name)}" for name in blocked))
+        return CHANGED
+    size = sum(os.path.getsize(os.path.join(INCOMING, name)) for name in names)
+    kept_in = os.path.join(REPLACED, datetime.now(timezone.utc).strftime("%Y-%m-%dT%H-%M-%SZ"))  # noqa: UP017 (3.9)
+    for name in names:
+        copy = os.path.join(INCOMING, name)
+        if os.path.exists(name) and not _goes_on(name, copy):
+            _keep(name, os.path.join(kept_in, name))
+        os.makedirs(os.path.dirname(name) or ".", exist_ok=True)
+        _replace(copy, name)
+    os.replace(os.path.join(PULL, "manifest"), PROOF)
+    shutil.rmtree(INCOMING)
+    return _report(len(names), size)
+
+
+def _report(files: int, size: int) -> int:
+    for line in _lines("skipped"):
+        print(f"not copied, {_shown(line)}")
+    leaks = sorted(set(_lines("leaks")))
+    for leak in leaks:
+        print(f"withheld, a secret in {_shown(leak)}")
+    withheld = len({leak.rsplit(":", 2)[0] for leak in leaks})
+    print(f"{files} files, {size} bytes, each as SHA-256 says ({PROOF}); withheld: {withheld}")
+    return WITHHELD if leaks else 0
+
+
+def _blocked(name: str) -> bool:
+    """Whether something that is no file is at its place, or no folder on its way."""
+    parts = name.split("/")
+    on_the_way = ["/".join(parts[:i]) for i in range(1, len(parts))]
+    if any(os.path.lexists(folder) and not os.path.isdir(folder) for folder in on_the_way):
+        return True
+    return os.path.islink(name) or os.path.isdir(name)
+
+
+def _goes_on(old: str, new: str) -> bool:
+    """Whether the new file begins with all of the old one, as a log does that has grown."""
+    with open(old, "rb") as old_file, open(new, "rb") as new_file:
+        while block := old_file.read(1 << 20):
+            if new_file.read(len(block)) != block:
+                return False
+    return True
+
+
+def _keep(name: str, place: str) -> None:
+    os.makedirs(os.path.dirname(place), exist_ok=True)
+    try:
+        os.link(name, place)
+    except OSError:  # another disk, or one without hard links
+        shutil.copy2(name, place)
+    print(f"replaced {_shown(name)}; yours is now {_shown(place)}")
+
+
+def _replace(copy: str, name: str) -> None:
+    try:
+        os.replace(copy, name)
+    except OSError:  # another disk
+        beside = f"{name}.incoming"
+        shutil.copy2(copy, beside)
+        os.replace(beside, name)
+
+
+def _remove(name: str) -> None:
+    if os.path.exists(name):
+        os.remove(name)
+
+
+def _wanted():
+    return [(name, digest) for digest, _, name in (line.partition("  ") for line in _lines("manifest"))]
+
+
+def _lines(file: str) -> list[str]:
+    with open(os.path.join(PULL, file), "rb") as opened:
+        return [os.fsdecode(line) for line in opened.read().split(b"\n") if line]
+
+
+def _write(file: str, texts: list[str]) -> None:
+    with open(os.path.join(PULL, file), "wb") as opened:
+        opened.write(b"".join(os.fsencode(text) for text in texts))
+
+
+def _shown(text: str) -> str:
+    """The text without what a terminal would obey."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+if __name__ == "__main__":
+    sys.exit({"manifest": manifest, "plan": plan, "verify": verify, "move": move}[sys.argv[1]](*sys.argv[2:]))

@@ -1,0 +1,339 @@
+"""Files to a rented machine and back: what goes, what comes, and what happens when it breaks. Real sshd, real rsync."""
+
+import getpass
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+from project import HF_TOKEN, Project, files_in, sha256, write
+
+SECRET_FILES = [
+    *(
+        ".env",
+        ".env.local",
+        ".netrc",
+        "notes/.netrc",
+        ".vast_api_key",
+        "kaggle.json",
+        "credentials",
+        "credentials.json",
+    ),
+    *(".git/config", "wandb/run/files/x", ".vast/known_hosts", ".ssh/config", ".aws/config", ".venv/bin/x"),
+    *(
+        "id_ed25519",
+        "keys/id_rsa_vast",
+        "keys/id_ecdsa.pub",
+        "server.pem",
+        "keys/a.key",
+        "forge_core/__pycache__/x.pyc",
+    ),
+]
+IGNORED = ["runs/a/log.txt", "data/raw.zip", "checkpoints/a/final/x.safetensors", "checkpoints/b/x.safetensors"]
+SENT = {
+    "pyproject.toml",
+    ".gitignore",
+    "sync_to_vast.sh",
+    "sync_from_vast.sh",
+    "docs/a b.md",
+    "forge_core/credentials.py",
+}
+SENT |= {f"forge_core/remote/{name}" for name in ("__init__.py", "leaks.py", "staging.py", "sync.sh")}
+ODD = ["a b.txt", 'it\'s "so".txt', "-rf", "ünï ✓.txt", "back\\slash", "$(touch x);*?.txt", ".hidden", "deep/er/b.bin"]
+
+
+STUCK = """
+import os, signal, sys
+left = 8_000_000
+while left > 0:
+    left -= os.write(1, os.read(0, min(left, 65536)))
+open(sys.argv[1], 'w').close()
+signal.pause()
+"""
+
+
+@pytest.fixture
+def project(tmp_path, loopback):
+    made = Project(tmp_path / "a project", loopback)
+    write(made.folder, {"docs/a b.md": "text", "forge_core/credentials.py": "NAMES = ()\n"})
+    return made
+
+
+def on_the_host(project, program: str, script: str) -> None:
+    """Put a program before the host's own of that name; the script has the latter's path as $REAL."""
+    file = project.host.home / "bin" / program
+    file.write_text(f"#!/bin/sh\nREAL={shutil.which(program)}\n{script}\n")
+    file.chmod(0o755)
+
+
+def test_what_git_ignores_and_what_holds_keys_stays_here(project):
+    write(project.folder, {name: name for name in SECRET_FILES + IGNORED})
+    sent = project.push()
+    assert sent.returncode == 0, sent.stderr
+    assert files_in(project.there) == SENT
+    assert f"sent {len(SENT)} new or changed files" in sent.stdout
+    assert all(sha256(project.there / name) == sha256(project.folder / name) for name in SENT)
+
+
+def test_ignored_folders_go_when_they_are_named_and_their_keys_stay(project):
+    keys = [f"checkpoints/a/{name}" for name in (".env", "x.pem", "wandb/x", ".vast/x")]
+    write(project.folder, {name: name for name in [*IGNORED, *keys, ".aws/x/config"]})
+    assert project.push("checkpoints/a", "./data/", ".aws/x").returncode == 0
+    assert files_in(project.there) == SENT | {"data/raw.zip", "checkpoints/a/final/x.safetensors"}
+
+
+def test_a_second_push_sends_what_has_changed_and_deletes_nothing(project):
+    project.push()
+    write(project.there, {"runs/a/results.json": "made there"})
+    write(project.folder, {"docs/a b.md": "text and more"})
+    (project.folder / "forge_core/credentials.py").unlink()
+    again = project.push()
+    assert "sent 1 new or changed files, 13 bytes" in again.stdout
+    assert files_in(project.there) == SENT | {"runs/a/results.json"}
+    assert (project.there / "docs/a b.md").read_text() == "text and more"
+
+
+def test_a_secret_in_a_file_refuses_the_push_and_is_not_shown(project):
+    write(project.folder, {"docs/notes.md": f"one\ntoken: {HF_TOKEN}\n", "docs/key.md": "the-key-of-this-laptop"})
+    refused = project.push(VAST_API_KEY="the-key-of-this-laptop")
+    assert refused.returncode == 3 and "nothing was sent" in refused.stderr
+    assert "docs/notes.md:2: Hugging Face token\n" in refused.stdout
+    assert "docs/key.md:1: value of VAST_API_KEY\n" in refused.stdout
+    assert HF_TOKEN not in refused.stdout + refused.stderr
+    assert "the-key-of" not in refused.stdout + refused.stderr
+    assert not project.there.exists()
+
+
+def test_a_folder_that_is_not_the_project_is_not_sent(project):
+    (project.folder / "pyproject.toml").write_text('name = "something-else"\n')
+    refused = project.push()
+    assert refused.returncode == 2 and "is not the project's folder" in refused.stderr
+    assert not project.there.exists()
+
+
+def test_what_the_page_shows_can_be_pasted_and_the_host_is_pinned(project):
+    pasted = ["-p", str(project.host.port), f"{getpass.getuser()}@127.0.0.1", "-L", "8080:localhost:8080"]
+    pasted += ["-i", project.host.key]
+    sent = project.call("sync_to_vast.sh", "ssh", *pasted)
+    assert sent.returncode == 0, sent.stderr
+    assert (project.folder / ".vast" / "known_hosts").stat().st_size
+    project.host.stop()
+    project.host.new_host_key()
+    project.host.start()
+    write(project.there, {"runs/a/x": "x"})
+    for script in ("sync_to_vast.sh", "sync_from_vast.sh"):
+        refused = project.call(script, *pasted)
+        assert refused.returncode == 6 and "shows another host key than before" in refused.stderr
+    assert not (project.folder / "runs").exists()
+
+
+def test_the_agent_is_not_forwarded_even_where_the_config_says_so(project, tmp_path):
+    project.host.config.write_text(project.host.config.read_text() + "  ForwardAgent yes\n")
+    on_the_host(project, "rsync", 'echo "${SSH_AUTH_SOCK:-none}" > "$HOME/agent"; exec $REAL "$@"')
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", tmp_path / "agent"], stdout=subprocess.PIPE)
+    try:
+        agent.stdout.readline()  # it listens now
+        assert project.push(SSH_AUTH_SOCK=str(tmp_path / "agent")).returncode == 0
+    finally:
+        agent.kill()
+        agent.communicate()
+    assert (project.host.home / "agent").read_text() == "none\n"
+
+
+def test_files_come_back_byte_for_byte_whatever_their_names(project):
+    made = {f"runs/a/{name}": os.urandom(5000) + name.encode() for name in ODD} | {"checkpoints/a/empty": b""}
+    write(project.there, made | {"runs/a/.rsync-partial/half": "half", "data/x": "not asked for"})
+    pulled = project.pull()
+    assert pulled.returncode == 0, pulled.stderr
+    kept = {name: (project.folder / name).read_bytes() for name in made}
+    assert kept == made
+    assert files_in(project.folder / "runs") == {f"a/{name}" for name in ODD}
+    assert not (project.folder / "data").exists()
+    assert f"{len(made)} files, {sum(map(len, made.values()))} bytes" in pulled.stdout
+    check = ["sha256sum", "--check", "--strict", "--quiet", ".vast/pulled.sha256"]
+    assert subprocess.run(check, cwd=project.folder).returncode == 0
+    assert files_in(project.folder / ".vast") == {"pulled.sha256"}
+
+
+def test_what_is_replaced_is_kept_and_what_is_only_here_stays(project):
+    write(project.there, {"runs/a/results.json": "of there", "runs/a/log.txt": "1\n2\n3\n", "runs/a/same": "same"})
+    write(project.folder, {"runs/a/results.json": "of here", "runs/a/log.txt": "1\n2\n", "runs/a/same": "same"})
+    write(project.folder, {"runs/a/only here": "x"})
+    pulled = project.pull("runs/a/")
+    assert pulled.returncode == 0, pulled.stderr
+    assert (project.folder / "runs/a/results.json").read_text() == "of there"
+    assert (project.folder / "runs/a/log.txt").read_text() == "1\n2\n3\n"
+    assert (project.folder / "runs/a/only here").exists()
+    (time_of_it,) = (project.folder / ".vast/replaced").iterdir()
+    assert files_in(time_of_it) == {"runs/a/results.json"}
+    assert (time_of_it / "runs/a/results.json").read_text() == "of here"
+    assert pulled.stdout.count("replaced ") == 1
+
+
+def test_a_local_file_of_the_same_size_and_time_is_not_taken_for_the_hosts(project):
+    write(project.there, {"runs/a/x": "of there"})
+    write(project.folder, {"runs/a/x": "not that"})
+    for folder in (project.there, project.folder):
+        os.utime(folder / "runs/a/x", (1_000_000_000, 1_000_000_000))
+    assert project.pull("runs").returncode == 0
+    assert (project.folder / "runs/a/x").read_text() == "of there"
+
+
+def test_symlinks_are_named_and_not_followed(project):
+    write(project.there, {"runs/a/x": "x", "outside/secret": "x", "outside/other": "x"})
+    (project.there / "runs/a/link").symlink_to(project.there / "outside/secret")
+    (project.there / "runs/folder").symlink_to(project.there / "outside")
+    pulled = project.pull("runs", "runs/folder", "runs/folder/secret")
+    assert pulled.returncode == 0, pulled.stderr
+    assert files_in(project.folder / "runs") == {"a/x"}
+    named = [f"not copied, symlink: {name}" for name in ("runs/a/link", "runs/folder", "runs/folder/secret")]
+    assert pulled.stdout.splitlines()[:-1] == named
+
+
+def test_files_with_secrets_are_withheld_and_the_rest_comes(project):
+    keys = project.host.home / ".config/churninator-forge/keys.env"
+    write(keys.parent, {keys.name: "WANDB_API_KEY='of-a-kind-nobody-knows'\n"})
+    write(
+        project.there,
+        {"runs/a/ok": "x", "runs/a/b c.txt": f"\n{HF_TOKEN}", "checkpoints/a": b"\0of-a-kind-nobody-knows"},
+    )
+    write(project.there, {"runs/a/local.txt": "known-only-to-the-laptop"})
+    pulled = project.pull("runs", "checkpoints", MY_TOKEN="known-only-to-the-laptop")
+    assert pulled.returncode == 3
+    assert files_in(project.folder / "runs") == {"a/ok"}
+    assert "withheld, a secret in runs/a/b c.txt:2: Hugging Face token\n" in pulled.stdout
+    assert "withheld, a secret in checkpoints/a:1: value of WANDB_API_KEY\n" in pulled.stdout
+    assert "withheld, a secret in runs/a/local.txt:1: value of MY_TOKEN\n" in pulled.stdout
+    assert "1 files, 1 bytes" in pulled.stdout and "withheld: 3" in pulled.stdout
+    shown = pulled.stdout + pulled.stderr
+    assert not [value for value in (HF_TOKEN, "of-a-kind-", "known-only-") if value in shown]
+    assert not (project.folder / ".vast/incoming").exists()
+
+
+def test_a_file_that_changes_once_during_the_copy_is_copied_again(project):
+    write(project.there, {"runs/a/log.txt": "1\n"})
+    once = '[ -e "$HOME/done" ] || echo 2 >> "$FILE"; touch "$HOME/done"; exec $REAL "$@"'
+    on_the_host(project, "rsync", f"FILE={project.there}/runs/a/log.txt\n{once}")
+    assert project.pull("runs").returncode == 0
+    assert (project.folder / "runs/a/log.txt").read_text() == "1\n2\n"
+
+
+def test_a_file_that_changes_during_every_copy_is_named_and_nothing_is_moved(project):
+    write(project.there, {"runs/a/log.txt": "1\n", "runs/a/x": "x"})
+    on_the_host(project, "rsync", f'echo 2 >> {project.there}/runs/a/log.txt; exec $REAL "$@"')
+    pulled = project.pull("runs")
+    assert pulled.returncode == 4 and pulled.stdout == "differs: runs/a/log.txt\n"
+    assert (project.there / "runs/a/log.txt").read_text() == "1\n2\n2\n2\n"
+    assert not (project.folder / "runs").exists()
+
+
+def test_a_folder_in_the_way_is_named_and_nothing_is_moved(project):
+    write(project.there, {"runs/a/x": "x", "runs/b": "x"})
+    write(project.folder, {"runs/b/mine": "x"})
+    pulled = project.pull("runs")
+    assert pulled.returncode == 4 and "in the way, nothing was moved: runs/b\n" in pulled.stdout
+    assert files_in(project.folder / "runs") == {"b/mine"}
+
+
+def test_a_host_that_dies_moves_nothing_and_the_same_command_continues(project):
+    big = os.urandom(16_000_000)
+    write(project.there, {"checkpoints/a/big.bin": big, "checkpoints/a/a.txt": "small"})
+    on_the_host(project, "rsync", f'$REAL "$@" | python3 -c "{STUCK}" "$HOME/half"')
+    command = project.command("sync_from_vast.sh", "-F", project.host.config, "vast", "checkpoints/a")
+    with subprocess.Popen(**command, stderr=subprocess.PIPE, text=True) as pull:
+        try:
+            wait_for(project.host.home / "half", pull)
+        finally:
+            project.host.stop()
+        assert pull.wait(30) == 5
+        assert "nothing was moved. The same command again continues." in pull.stderr.read()
+    assert not (project.folder / "checkpoints").exists()
+    on_the_host(project, "rsync", '$REAL "$@" | tee "$HOME/second"')
+    project.host.start()
+    pulled = project.pull("checkpoints/a")
+    assert pulled.returncode == 0, pulled.stderr
+    assert (project.folder / "checkpoints/a/big.bin").read_bytes() == big
+    assert (project.host.home / "second").stat().st_size < 12_000_000
+
+
+def wait_for(file, process, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not file.exists():
+        assert time.monotonic() < end and process.poll() is None
+        try:
+            process.wait(0.02)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def test_a_host_that_dies_during_a_push_has_no_half_file_in_place(project):
+    project.push()
+    write(project.folder, {"docs/big.bin": os.urandom(16_000_000), "docs/a b.md": "newer text"})
+    on_the_host(project, "rsync", f'python3 -c "{STUCK}" "$HOME/half" | $REAL "$@"')
+    command = project.command("sync_to_vast.sh", "-F", project.host.config, "vast")
+    with subprocess.Popen(**command, stderr=subprocess.PIPE, text=True) as push:
+        try:
+            wait_for(project.host.home / "half", push)
+        finally:
+            project.host.stop()
+        assert push.wait(30) == 5
+        assert "no half file is in place" in push.stderr.read()
+    assert not (project.there / "docs/big.bin").exists()
+    assert (project.there / "docs/a b.md").read_text() == "text"
+    (project.host.home / "bin" / "rsync").unlink()
+    project.host.start()
+    assert project.push().returncode == 0
+    assert sha256(project.there / "docs/big.bin") == sha256(project.folder / "docs/big.bin")
+    assert (project.there / "docs/a b.md").read_text() == "newer text"
+
+
+def test_one_pull_runs_at_a_time_and_a_dead_ones_lock_is_no_hindrance(project):
+    write(project.there, {"runs/a": "x"})
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    lock = project.folder / ".vast" / "pull.lock"
+    lock.parent.mkdir()
+    lock.symlink_to(str(os.getpid()))
+    refused = project.pull("runs")
+    assert refused.returncode == 2 and f"another sync_from_vast.sh is at work (process {os.getpid()})" in refused.stderr
+    lock.unlink()
+    lock.symlink_to(str(ended.pid))
+    assert project.pull("runs").returncode == 0
+
+
+def test_a_dead_host_is_status_5_both_ways(project):
+    project.host.stop()
+    for call in (project.push, project.pull):
+        failed = call()
+        assert failed.returncode == 5 and "no connection to vast" in failed.stderr
+
+
+@pytest.mark.parametrize("path", ["/etc", "../x", "runs/../../x", ".", "", "runs//a", "runs/a\nb", "it's", "-x"])
+def test_paths_outside_the_project_are_refused(project, path):
+    for call in (project.push, project.pull):
+        assert call(path).returncode == 2
+    assert "Accepted publickey" not in project.host.log.read_text()
+
+
+def test_a_host_that_lists_other_files_than_asked_for_is_refused(project):
+    write(project.there, {"runs/a": "x", ".git/hooks/x": "x"})
+    for name in ("runs/../.git/hooks/x", ".git/hooks/x"):
+        on_the_host(project, "python3", f'echo "{"0" * 64}  {name}"')
+        refused = project.pull("runs")
+        assert refused.returncode == 1 and "was not asked for" in refused.stderr
+        assert not (project.folder / "runs").exists()
+
+
+def test_names_with_line_breaks_are_refused(project):
+    write(project.there, {"runs/a\nb": "x", "runs/c": "x"})
+    refused = project.pull("runs")
+    assert refused.returncode == 4 and r"'runs/a\nb'" in refused.stderr
+    assert not (project.folder / "runs").exists()
+
+
+def test_one_of_the_paths_must_be_there(project):
+    write(project.there, {"runs/a/x": "x"})
+    assert project.pull().returncode == 0  # no checkpoints
+    missing = project.pull("checkpoints", "runs/b")
+    assert missing.returncode == 2 and "none of these is on the host" in missing.stderr
