@@ -11,7 +11,7 @@ INSTALL := $(VENV)/bin/python -m pip install -c constraints.txt -e
 # idle OpenMP threads sleep instead of spinning: far faster where cores are few or shared
 export OMP_WAIT_POLICY ?= passive
 
-NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+NOTEBOOKS := $(wildcard notebooks/*.ipynb notebooks/solutions/*.ipynb)
 STRIP := nbstripout --keep-id --drop-tagged-cells injected-parameters --extra-keys "metadata.papermill cell.metadata.papermill"
 
 # it pins packages that clash with those of the course, so it has its own environment

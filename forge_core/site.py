@@ -76,7 +76,8 @@ def pages(run: str) -> list[Page]:
     found = [Page("Start", "The course", root / "README.md", "README.md", "index.html")]
     for name in MODELS:
         file, source = root / "runs" / run / name / f"{name}.ipynb", f"notebooks/{name}.ipynb"
-        found.append(Page("Lessons", _title(file), file, source, f"lessons/{name}.html", _about(run, name)))
+        about = _about(run, name)  # first of all: it knows what to say where nothing ran
+        found.append(Page("Lessons", _title(file), file, source, f"lessons/{name}.html", about))
     report = REPORT.format(run=run)
     if (root / report).is_file():
         found.append(Page("Lessons", "Report: sample by sample", root / report, report, "lessons/report.html"))
@@ -113,13 +114,14 @@ def _notebook(file: Path) -> nbformat.NotebookNode:
 
 def _content(page: Page, site: Sequence[Page]) -> str:
     notebook = _notebook(page.file)
+    notebook.metadata.pop("widgets", None)  # their state: no program here could read it
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
         if WIDGET in output.get("data", {}):
             output.data = {"text/html": NO_KERNEL}
     folder = str((paths.ROOT / page.source).parent)
     exporter = HTMLExporter(
-        template_name="basic", embed_images=True, anchor_link_text="", exclude_input_prompt=True,
-        exclude_output_prompt=True,
+        template_name="basic", embed_images=True, exclude_anchor_links=True,
+        exclude_input_prompt=True, exclude_output_prompt=True,
     )  # fmt: skip
     html, _ = exporter.from_notebook_node(notebook, {"metadata": {"path": folder}})
     soup = BeautifulSoup(html, "html.parser")

@@ -65,7 +65,7 @@ def test_conda_resolves_to_the_same_set():
 
 def sources() -> list[str]:
     code = [path.read_text() for folder in ("forge_core", "tests") for path in (ROOT / folder).rglob("*.py")]
-    notebooks = [nbformat.read(path, as_version=4) for path in (ROOT / "notebooks").glob("*.ipynb")]
+    notebooks = [nbformat.read(path, as_version=4) for path in (ROOT / "notebooks").rglob("*.ipynb")]
     return code + ["\n".join(c.source for c in book.cells if c.cell_type == "code") for book in notebooks]
 
 

@@ -23,7 +23,10 @@ SETTINGS = {  # of JupyterLab: it asks its reader nothing, and keeps all cells i
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "notebook-extension/tracker": {"windowingMode": "none"},
 }
-READY = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+READY = """name => {
+    const panel = window.jupyterapp?.shell.currentWidget;
+    return panel?.context?.path === name && panel.sessionContext.session?.kernel?.status === 'idle';
+}"""
 ENDED = """() => {
     const panel = window.jupyterapp.shell.currentWidget;
     const code = panel.content.model.sharedModel.cells.filter(cell => cell.cell_type === 'code');
@@ -118,9 +121,10 @@ def page(browser, tmp_path):
 
 
 def open_lesson(page, lab: tuple[str, str], name: str) -> None:
+    """The notebook, alone in a workspace of its own, with its kernel waiting."""
     origin, token = lab
-    page.goto(f"{origin}/lab/tree/{name}.ipynb?token={token}")
-    page.wait_for_function(READY)
+    page.goto(f"{origin}/lab/workspaces/{name}/tree/{name}.ipynb?token={token}")
+    page.wait_for_function(READY, arg=f"{name}.ipynb")
 
 
 def run_all(page) -> None:
@@ -141,7 +145,7 @@ def test_run_all_shows_the_figures_of_the_first_lesson(page, lab, tmp_path):
     run_all(page)
     seen = pictures(page)
     assert len(seen) >= 5 and all(width > 300 and alt for width, alt in seen)
-    assert any(alt.startswith("Where the targets are") for _, alt in seen)
+    assert any(alt.startswith("What the screens ask for") for _, alt in seen)
     page.locator(".jp-OutputArea-output img").first.scroll_into_view_if_needed()
     page.screenshot(path=tmp_path / "figure.png")
 

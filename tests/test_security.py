@@ -1,0 +1,44 @@
+"""The package runs no code that it reads, and docs/security.md names tests that exist."""
+
+import ast
+import re
+
+import pytest
+from small_profile import ROOT
+
+MODULES = sorted((ROOT / "forge_core").rglob("*.py"))
+OWN_PICKLES = {"data/engines.py"}  # between the processes of one Ray job
+
+
+def calls(path) -> list[tuple[str, dict[str, str]]]:
+    """Each call of a module: what is called, as written, and its keyword arguments."""
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    return [(ast.unparse(node.func), {k.arg: ast.unparse(k.value) for k in node.keywords if k.arg}) for node in nodes]
+
+
+def problem(name: str, options: dict[str, str]) -> bool:
+    return (
+        name in ("eval", "exec", "os.system", "pickle.load", "pickle.loads", "yaml.load", "joblib.load")
+        or (name.endswith("torch.load") and options.get("weights_only") != "True")
+        or options.get("allow_pickle", "False") != "False"
+        or options.get("shell", "False") != "False"
+        or "trust_remote_code" in options
+    )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT / "forge_core").as_posix())
+def test_the_package_runs_no_code_that_it_reads(path):
+    found = [name for name, options in calls(path) if problem(name, options)]
+    if path.relative_to(ROOT / "forge_core").as_posix() in OWN_PICKLES:
+        found = [name for name in found if name != "pickle.loads"]
+    assert found == []
+
+
+@pytest.mark.parametrize("document", ["security.md", "CONTRIBUTING.md"])
+def test_tests_that_documents_name_are_there(document):
+    text = (ROOT / "docs" / document).read_text()
+    for file, name in re.findall(r"`([\w/]+\.py)::(test_\w+)`", text):
+        assert f"def {name}(" in (ROOT / "tests" / file).read_text(), f"{file}::{name}"
+    everywhere = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    for name in re.findall(r"`(test_\w+)`", text):
+        assert f"def {name}(" in everywhere, name
