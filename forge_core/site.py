@@ -27,6 +27,7 @@ from forge_core import paths
 from forge_core.params import MODELS
 from forge_core.results import read_results
 
+NAME = "The Churninator Forge"
 REPORT = "runs/{run}/05_evaluate_screenspot/report.html"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 NO_KERNEL = "<p><i>A widget stands here while the notebook runs.</i></p>"
@@ -53,19 +54,17 @@ def build(run: str, out: Path) -> Path:
         ValueError: `out` holds something else than a site.
     """
     site = pages(run)
-    if out.exists() and any(out.iterdir()) and not (out / "index.html").is_file():
-        raise ValueError(f"{out} is not a site: choose another folder")
-    shutil.rmtree(out, ignore_errors=True)
-    template = Environment(loader=PackageLoader("forge_core"), autoescape=True).get_template("site.html")
+    _clear(out)
+    environment = Environment(loader=PackageLoader("forge_core"), autoescape=True)
+    environment.globals |= {"name": NAME, "site": site, "code": _code_style()}
+    template = environment.get_template("site.html")
     for page in site:
         target = out / page.address
         target.parent.mkdir(parents=True, exist_ok=True)
         if page.file.suffix == ".html":
             shutil.copyfile(page.file, target)
             continue
-        around = _around(page, site)
-        content = Markup(_content(page, site))
-        html = template.render(page=page, site=site, content=content, code=_code_style(), to=_to(page), **around)
+        html = template.render(page=page, content=Markup(_content(page, site)), to=_to(page), **_around(page, site))
         target.write_text(html, encoding="utf-8", errors="xmlcharrefreplace")  # a model may write half a character
     return out / "index.html"
 
@@ -88,6 +87,15 @@ def pages(run: str) -> list[Page]:
     for file in sorted((root / "docs").glob("*.md")):
         found.append(Page("Docs", _title(file), file, f"docs/{file.name}", f"docs/{file.stem}.html"))
     return found
+
+
+def _clear(out: Path) -> None:
+    """Delete an earlier site, and nothing else."""
+    first = out / "index.html"
+    if first.is_file() and f"{NAME}</title>" in first.read_text(encoding="utf-8"):
+        shutil.rmtree(out)
+    elif out.exists() and any(out.iterdir()):
+        raise ValueError(f"{out} is not empty and no site of the course: choose another folder")
 
 
 def slug(heading: str) -> str:

@@ -21,6 +21,14 @@ def test_a_run_that_has_not_finished_is_named(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+def test_only_a_site_of_the_course_is_replaced(tmp_path, monkeypatch):
+    monkeypatch.setattr(site, "pages", lambda run: [])
+    (tmp_path / "index.html").write_text("<title>My page</title>")
+    with pytest.raises(ValueError, match="is not empty and no site of the course: choose another folder"):
+        site.build("r", tmp_path)
+    assert (tmp_path / "index.html").read_text() == "<title>My page</title>"
+
+
 def test_anchors_are_those_of_the_hosts():
     assert site.slug("What `forge vast` costs, and why") == "what-forge-vast-costs-and-why"
 
