@@ -24,6 +24,7 @@ from forge_core.plots import (
     RED,
     SKY,
     figure,
+    fit,
     legend,
     pictures,
     ring,
@@ -143,7 +144,7 @@ def readings(path: str | Path, places: Mapping[str, tuple[float, float]], aspect
             style = {"size": 7, "color": "white", "weight": "bold", "ha": "center", "va": "center"}
             axes.annotate(str(number), (x, y), (11, 11), textcoords="offset points", **style,
                           bbox={"boxstyle": "circle,pad=0.25", "color": GREEN if number == 1 else RED})  # fmt: skip
-        lines.append(f"{number}  {name}: ({x:.4g}, {y:.4g})" + ("" if inside else ", off the screen"))
+        lines.append(fit(f"{number}  ({x:.4g}, {y:.4g}){'' if inside else ' off the screen'}: {name}", 90, 1))
     write_below(below, lines)
     return fig
 

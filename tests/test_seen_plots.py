@@ -45,10 +45,11 @@ def test_a_target_has_its_size_in_each_picture(tmp_path):
 
 def test_a_place_off_the_screen_is_said_and_not_drawn(tmp_path):
     folder = write_screens(tmp_path)
-    places = {"as meant": (0.25, 0.5), "as px_$5": (1.4, 0.2)}
+    places = {f"as meant, {LONG}": (0.25, 0.5), "as px_$5": (1.4, 0.2)}
     fig = seen_plots.readings(folder / "web.png", places, 288 / 512)
     check(fig, tmp_path)
-    assert "1  as meant: (0.25, 0.5)\n2  as px_$5: (1.4, 0.2), off the screen" in words(fig)
+    (lines,) = [text.split("\n") for text in words(fig) if text.startswith("1  (0.25, 0.5): as meant, Pay $5")]
+    assert lines[0].endswith(" ...") and lines[1] == "2  (1.4, 0.2) off the screen: as px_$5"
     assert {line.get_xdata()[0] for line in fig.axes[0].lines} == {0.25}
 
 
