@@ -46,7 +46,7 @@ def _bars(axes: Axes, words: Sequence[LeftOut]) -> None:
         axes.annotate(said, (moved or 0, place), (5, 0), textcoords="offset points", **style)
     axes.set_yticks(range(len(words)), [fit(word.word, 24, 1) for word in words], parse_math=False, size=9)
     axes.set(ylim=(len(words) - 0.5, -0.5))
-    axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=""))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, 0, ""))
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right"]].set_visible(False)
 
