@@ -1,4 +1,4 @@
-"""The figures of an evaluation: where clicks go wrong, by how far, on what sizes, and how models compare with others.
+"""The figures of an evaluation: where clicks go wrong, by how far, on what sizes; how models compare, and by chance.
 
 In the style of `plots`: every function returns a matplotlib Figure which can be read on its own.
 """
@@ -9,9 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
+from scipy.stats import binom
 
 from forge_core.data.screenspot import PLATFORMS, Target
+from forge_core.evaluation.compare import Paired
 from forge_core.evaluation.score import Rate, Scored, accuracy
 from forge_core.plots import BLUE, GREY, INK, RED, SERIES, figure, fit, legend
 
@@ -207,4 +209,50 @@ def accuracy_dots(rows: Sequence[Dot], title: str = "Click accuracy beside basel
     key = "disc: measured here, bar: 95% interval"
     published = any(row.published for row in rows)
     fig.supxlabel(f"{key} · diamond: published, measured by others" if published else key, size=8)
+    return fig
+
+
+def intervals(runs: Mapping[str, Sequence[Scored]], counts: Sequence[int]) -> Figure:
+    """Each model's accuracy, as if it had been seen on each of `counts` targets, with the 95% Wilson interval."""
+    fig = figure(8, 4.0, "What the same accuracy is worth, seen on more and more targets")
+    axes = fig.subplots()
+    shares = {name: sum(row.outcome == "hit" for row in rows) / len(rows) for name, rows in runs.items()}
+    for index, (name, share) in enumerate(shares.items()):
+        rates = [accuracy(round(share * count), count) for count in counts]
+        x = np.arange(len(counts)) + 0.24 * (index - (len(runs) - 1) / 2)
+        value, low, high = (np.array([getattr(rate, field) for rate in rates]) for field in ("value", "low", "high"))
+        style = {"label": f"{name}, {share:.1%}", "linestyle": "none", "markersize": 5} | _look(index)
+        axes.errorbar(x, value, np.clip([value - low, high - value], 0, 1), **style, **WHISKERS)
+        for at, rate in zip(x, rates, strict=True):
+            points = f"{100 * (rate.high - rate.low):.0f}"
+            axes.annotate(points, (at, rate.low), (0, -5), textcoords="offset points", ha="center", va="top", size=8)
+    lowest = min(accuracy(round(share * count), count).low for share in shares.values() for count in counts)
+    axes.set_xticks(range(len(counts)), [f"n = {count:,}" for count in counts])
+    axes.set(xlim=(-0.6, len(counts) - 0.4), ylim=(lowest - 0.1, 1.03), ylabel="clicks inside the target (%)")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, 0, ""))
+    fig.supxlabel("below each bar: its length in percentage points", size=8)
+    legend(axes)
+    return fig
+
+
+def chance(paired: Paired, names: Sequence[str] = ("stage 1", "stage 2")) -> Figure:
+    """The differences that chance alone would make of the targets on which two models differ, and the one seen.
+
+    By the null hypothesis of McNemar's test each of those targets is gained or lost with probability 1/2.
+    """
+    changed, seen = paired.gained + paired.lost, paired.gained - paired.lost
+    gained = np.arange(changed + 1)
+    low, high = binom.interval(0.95, changed, 0.5) if changed else (0, 0)
+    usual = (low <= gained) & (gained <= high)
+    fig = figure(8, 3.6, f"If {names[0]} and {names[1]} differed by chance alone")
+    axes = fig.subplots()
+    for chosen, colour, label in ((usual, GREY, "at least 95% of such comparisons"), (~usual, RED, "the others")):
+        if chosen.any():
+            chances = binom.pmf(gained[chosen], changed, 0.5)
+            axes.bar(2 * gained[chosen] - changed, chances, 1.6, color=colour, label=label)
+    axes.axvline(seen, color=BLUE, linewidth=2, label=f"seen: {seen:+d} targets, p = {paired.p_value:.2g}")
+    axes.set(xlim=(-changed - 1.5, changed + 1.5), ylim=(0, None), ylabel="probability")
+    axes.xaxis.set_major_locator(MaxNLocator(9, integer=True))
+    axes.set_xlabel(f"gained minus lost by {names[1]}, of the {changed} targets on which the two differ")
+    legend(axes)
     return fig

@@ -6,13 +6,24 @@ import numpy as np
 import pytest
 from drawn import check, words
 from matplotlib import rc_context
+from matplotlib.colors import to_hex
 from matplotlib.quiver import Quiver
 from PIL import Image
 from scored_screens import answers, make_targets
 
 from forge_core import evaluation_plots, plots
+from forge_core.evaluation.compare import Paired
 from forge_core.evaluation.score import accuracy
-from forge_core.evaluation_plots import Dot, accuracy_by_size, accuracy_dots, box_distance, click_map, distance
+from forge_core.evaluation_plots import (
+    Dot,
+    accuracy_by_size,
+    accuracy_dots,
+    box_distance,
+    chance,
+    click_map,
+    distance,
+    intervals,
+)
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +153,32 @@ def test_a_figure_has_an_opaque_background_wherever_it_is_shown():
 def test_a_gallery_spreads_over_the_platforms(targets):
     by_platform = sorted(answers(targets, "h" * 12), key=lambda row: row.platform)
     assert len({row.platform for row in plots._spread(by_platform, 3)}) == 3
+
+
+def test_intervals_keep_the_accuracy_and_shrink_with_the_number_of_targets(targets, runs, tmp_path):
+    fig = intervals({"stage 1": runs["stage 1"], "stage 2": runs["stage 2"]}, (20, 1272))
+    check(fig, tmp_path)
+    assert {"stage 1, 75.0%", "stage 2, 100.0%", "n = 20", "n = 1,272"} <= words(fig)
+    few, many = accuracy(15, 20), accuracy(954, 1272)
+    first = fig.axes[0].containers[0]
+    assert first[0].get_ydata().tolist() == [0.75, 0.75]
+    ends = [segment[:, 1] for segment in first[2][0].get_segments()]
+    assert np.array(ends) == pytest.approx(np.array([[few.low, few.high], [many.low, many.high]]))
+    assert {f"{100 * (few.high - few.low):.0f}", f"{100 * (many.high - many.low):.0f}"} <= words(fig)
+
+
+def test_chance_draws_the_toss_of_a_coin_for_every_target_that_differs(tmp_path):
+    fig = chance(Paired(6, 0, 0.03125))
+    check(fig, tmp_path)
+    bars = {round(bar.get_x() + bar.get_width() / 2): bar for bar in fig.axes[0].patches}
+    tosses = {-6: 1, -4: 6, -2: 15, 0: 20, 2: 15, 4: 6, 6: 1}
+    assert {net: bar.get_height() * 64 for net, bar in bars.items()} == pytest.approx(tosses)
+    assert {net for net, bar in bars.items() if to_hex(bar.get_facecolor()) == plots.RED.lower()} == {-6, 6}
+    assert fig.axes[0].lines[0].get_xdata() == [6, 6]
+    assert "seen: +6 targets, p = 0.031" in words(fig)
+
+
+def test_two_models_that_never_differ_have_one_bar(tmp_path):
+    fig = chance(Paired(0, 0, 1.0))
+    check(fig, tmp_path)
+    assert [bar.get_height() for bar in fig.axes[0].patches] == [1.0]

@@ -12,6 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import BaseModel
 
+from forge_core.actions.calls import ActionParseError
+from forge_core.actions.dialects import parse
+from forge_core.actions.unified import render
 from forge_core.data import engines
 from forge_core.data.chunks import read
 from forge_core.data.convert import Task, TurnRow, convert
@@ -126,12 +129,9 @@ def by_subset(stage: int, examples: list[Example]) -> dict[str, list[Example]]:
     return groups
 
 
-def resized_targets(samples: list[Sample], image_size: int) -> list[tuple[str, float, float]]:
-    """(platform, width, height) of every box, in px of the screenshot with its longest edge at `image_size` px."""
-    targets = []
-    for example, boxes in samples:
-        scale = image_size / max(example.width, example.height)
-        for left, top, right, bottom in filter(None, boxes):
-            size = (right - left) * example.width * scale, (bottom - top) * example.height * scale
-            targets.append((example.platform, *size))
-    return targets
+def verdict(code: str, dialect: str = "aguvis") -> tuple[str, str]:
+    """What preprocessing makes of a raw answer: (the canonical calls, ""), or ("", why it is refused)."""
+    try:
+        return render(parse(code, dialect)), ""
+    except ActionParseError as error:
+        return "", str(error)

@@ -4,17 +4,15 @@ forge eval params/embedded/05_evaluate_screenspot.yaml --limit 60
 accelerate launch -m forge_core.evaluation --params params/vast-24gb/05_evaluate_screenspot.yaml   # on several GPUs
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import wandb
-from accelerate import notebook_launcher
 from matplotlib.figure import Figure
 
 from forge_core import evaluation_plots as more_plots
-from forge_core import plots
+from forge_core import gpus, plots
 from forge_core.data.images import mark, open_image
 from forge_core.data.sandbox import MARK
 from forge_core.data.screenspot import PLATFORMS, Target, load
@@ -74,17 +72,17 @@ def run(params: EvaluateParams) -> Evaluation:
     if "ocr" in params.baselines:
         file = notebook_dir(params.run, NOTEBOOK) / "answers_ocr.jsonl"
         runs["ocr"] = score(targets, kept(file, "ocr", targets, baselines.ocr))
+    asked = gpus.several()
+    if asked:
+        gpus.on_all("forge_core.evaluation", NOTEBOOK, params, torch.cuda.device_count())
+    folder = notebook_dir(params.run, NOTEBOOK)
     for name in (*COURSE, *(["merged"] if params.merged_model else [])):
-        runs |= _on_all_gpus(params, targets, name)
+        runs |= _read(params, name, folder) if asked else evaluate(params, targets, name, folder)
     return Evaluation(params, targets, runs)
 
 
-def _on_all_gpus(params: EvaluateParams, targets: list[Target], name: str) -> dict[str, list[Scored]]:
-    """`evaluate`, in a process for each GPU where there are several and no launcher has started this one."""
-    folder, count = notebook_dir(params.run, NOTEBOOK), torch.cuda.device_count()
-    if count < 2 or "LOCAL_RANK" in os.environ:
-        return evaluate(params, targets, name, folder)
-    notebook_launcher(evaluate, (params, targets, name, folder), num_processes=count)
+def _read(params: EvaluateParams, name: str, folder: Path) -> dict[str, list[Scored]]:
+    """What `evaluate` gave in other processes."""
     labels = [name, *(f"{name}, {lift}" for lift in lift_names(params, name))]
     return {label: read_scored(scored_file(folder, label)) for label in labels}
 

@@ -4,15 +4,18 @@ Training is slower than this bound, by how much a probe tells (notebook 03). A f
 token (Kaplan et al. 2020, arXiv 2001.08361); with frozen weights the way back takes 2 more, for activations alone.
 """
 
+import re
 import time
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 
-from forge_core.models.load import compute_dtype, device, locate
+from forge_core.models.load import LORA_TARGETS, compute_dtype, device, locate
 
 LARGEST = 8192  # side of the matrices whose product is timed
+_PARTS = {"vision_model": "vision tower", "connector": "connector", "text_model.layers": "language layers"}
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,47 @@ class Geometry:
 
 def geometry(base: str, revision: str = "main") -> Geometry:
     """The geometry of a base, from its configuration alone: no weight is loaded or allocated."""
+    model = _skeleton(base, revision)
+    text, vision, config = model.model.text_model, model.model.vision_model, model.config
+    return Geometry(_linear(text), _linear(vision), config.scale_factor**2, config.vision_config.patch_size)
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """Parameters of a base by part, those that LoRA adds to each part, and what it sits on.
+
+    `matrices`: (out, in) of the matrices of the first language layer that have an adapter, by name.
+    """
+
+    parts: dict[str, int]
+    adapters: dict[str, int]
+    matrices: dict[str, tuple[int, int]]
+    rank: int
+
+
+def adapted(base: str, revision: str, rank: int, train_vision: str = "none") -> Adapted:
+    """What LoRA of this rank adds to a base, from its configuration alone; `train_vision` as in `attach_lora`."""
+    model, adapters, matrices = _skeleton(base, revision), Counter(), {}
+    for name, module in model.named_modules():
+        if re.fullmatch(LORA_TARGETS[train_vision], name):
+            adapters[_part(name)] += rank * (module.in_features + module.out_features)
+            if ".layers.0." in name and "text_model" in name:
+                matrices[name.split(".")[-1]] = (module.out_features, module.in_features)
+    parts = Counter()
+    for name, parameter in model.named_parameters():
+        parts[_part(name)] += parameter.numel()
+    return Adapted(dict(parts), dict(adapters), matrices, rank)
+
+
+def _part(name: str) -> str:
+    return next((part for key, part in _PARTS.items() if key in name), "embeddings and head")
+
+
+def _skeleton(base: str, revision: str) -> PreTrainedModel:
+    """The model without its weights."""
     config = AutoConfig.from_pretrained(locate(base), revision=revision)
     with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(config)
-    text, vision = model.model.text_model, model.model.vision_model
-    return Geometry(_linear(text), _linear(vision), config.scale_factor**2, config.vision_config.patch_size)
+        return AutoModelForImageTextToText.from_config(config)
 
 
 def epoch_flop(shape: Geometry, tokens: int, image_tokens: int, recompute: bool = False) -> int:

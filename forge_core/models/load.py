@@ -83,21 +83,26 @@ def load_processor(base: str, revision: str = "main", image_size: int | None = N
     return processor
 
 
-def load_base(base: str, revision: str = "main", load_in_4bit: bool = True) -> PreTrainedModel:
-    """The frozen base in `compute_dtype`; `load_in_4bit`: the language model's linear layers in NF4."""
+def load_base(base: str, revision: str = "main", load_in_4bit: bool = True, on_cpu: bool = False) -> PreTrainedModel:
+    """The frozen base in `compute_dtype`; `load_in_4bit`: the language model's linear layers in NF4.
+
+    `on_cpu`: in fp32 on the CPU, whatever the machine has, and without waking a GPU (a process that has can't fork
+    others that use it).
+    """
+    dtype, where = (torch.float32, torch.device("cpu")) if on_cpu else (compute_dtype(), device())
     quantisation = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=compute_dtype(),
+        bnb_4bit_compute_dtype=dtype,
         llm_int8_skip_modules=NOT_QUANTISED,
     )
     with _quiet():
         model = AutoModelForImageTextToText.from_pretrained(
             locate(base),
             revision=revision,
-            dtype=compute_dtype(),
-            device_map={"": device()},
+            dtype=dtype,
+            device_map={"": where},
             quantization_config=quantisation if load_in_4bit else None,
         )
     if load_in_4bit:

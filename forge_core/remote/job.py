@@ -146,7 +146,7 @@ def summary(rental: Rental, now: dict) -> str:
     for gpu in now["gpus"]:
         busy, used, total, heat = (value.strip() for value in gpu.split(","))
         parts.append(f"GPU {busy}%, {used}/{total} MiB, {heat} C")
-    parts.append(f"${hours * rental.usd_per_hour:.2f} in {hours:.1f} h")
+    parts.append(f"at most ${hours * rental.usd_per_hour:.2f} in {hours:.1f} h")
     parts.append(f"guard in {(now['deadline'] - now['time']) / 3600:.1f} h")
     parts.append(f"{now['disk_free_gib']:.0f} GiB free")
     return "-- " + " · ".join(parts)

@@ -11,6 +11,7 @@ from forge_core import paths
 from forge_core.remote.rental import Rental, home
 
 ALIAS = "vast"
+IMAGE_PATH = 'export PATH="$PATH:/opt/conda/bin"'  # of PyTorch's images, which ssh sessions do not know
 UNREACHED = 255  # ssh's status where the connection failed, as against the command
 CONFIG = """\
 Host {alias}
@@ -82,7 +83,7 @@ class Host:
             HostFailed: the script failed; with its last lines.
         """
         folder = shlex.quote(remote_folder())
-        line = f"mkdir -p {folder} && cd {folder} && bash -c {shlex.quote(script)}"
+        line = f"{IMAGE_PATH}; mkdir -p {folder} && cd {folder} && bash -c {shlex.quote(script)}"
         data = stdin.encode() if isinstance(stdin, str) else stdin
         output = None if show else subprocess.PIPE
         try:

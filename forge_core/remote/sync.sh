@@ -81,7 +81,8 @@ begin() {
 # Runs a command on the host. Where the host is not reached, that is the end.
 on_host() {
     local status=0
-    "${SSH[@]}" "$HOST" "$1" 2> "$work/ssh.log" || status=$?
+    # Python of PyTorch's images, which ssh sessions do not know
+    "${SSH[@]}" "$HOST" "export PATH=\"\$PATH:/opt/conda/bin\"; $1" 2> "$work/ssh.log" || status=$?
     [ $status -eq 0 ] || cat "$work/ssh.log" >&2
     [ $status -ne 255 ] || not_reached
     return $status

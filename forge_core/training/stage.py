@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from accelerate import notebook_launcher
 from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
-from forge_core import __version__
+from forge_core import __version__, gpus
 from forge_core.models.cost import geometry
 from forge_core.models.load import (
     attach_lora,
@@ -28,7 +27,7 @@ from forge_core.models.load import (
     processes,
 )
 from forge_core.nodes import bring, of_all, of_first
-from forge_core.params import TrainParams
+from forge_core.params import MODELS, TrainParams
 from forge_core.paths import ROOT, resolve
 from forge_core.training.adapter import check_parent, save_adapter
 from forge_core.training.checkpoints import check_space, checkpoints, describe, newest_complete
@@ -171,9 +170,9 @@ def device_name(where: torch.device) -> str:
 
 def launch(params: TrainParams) -> StageRun:
     """`run_stage` from a notebook: on every GPU of this machine."""
-    count = torch.cuda.device_count()
-    if count > 1:
-        notebook_launcher(run_stage, (params,), num_processes=count)
+    if gpus.several():
+        name = next(name for name, model in MODELS.items() if model is type(params))
+        gpus.on_all("forge_core.training", name, params, torch.cuda.device_count())
     return run_stage(params)  # alone, or the finished adapter
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from forge_core.data.explore import look, raw_inputs
+from forge_core.data.explore import look, raw_inputs, verdict
 from forge_core.data.images import open_image
 from forge_core.data.sandbox import write_raw
 from forge_core.params import ExploreParams, load
@@ -71,3 +71,9 @@ def test_the_note_of_a_download_stands_for_the_raw_data(drawn):
         file.parent / "source.json",
         *(folder / f"raw/stage2/sandbox_{platform}.json" for platform in ("web", "desktop", "mobile")),
     ]
+
+
+def test_the_verdict_is_the_canonical_call_or_the_reason():
+    assert verdict("pyautogui.scroll(page=-0.5)") == ("scroll(direction='down', amount=50)", "")
+    calls, reason = verdict("pyautogui.click(x=787, y=192)")
+    assert calls == "" and "x must be a finite number in [0, 1], not 787" in reason

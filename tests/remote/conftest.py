@@ -40,8 +40,6 @@ def project(tmp_path, monkeypatch):
     profile["rent"] |= {"max_usd_per_hour": 0.5}
     profile["minutes"] = dict.fromkeys(profile["minutes"], 6.0)
     file.write_text(yaml.safe_dump(profile))
-    for script in ("sync_to_vast.sh", "sync_from_vast.sh"):
-        shutil.copy(paths.ROOT / script, root / script)
     enter(root, monkeypatch)
     return root
 

@@ -7,7 +7,9 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("__init__.py", "leaks.py", "staging.py", "sync.sh")
 SCRIPTS = ("sync_to_vast.sh", "sync_from_vast.sh", ".gitignore", "pyproject.toml")
+SCRIPTS += tuple(f"forge_core/remote/{name}" for name in PARTS)
 HF_TOKEN = "hf_" + "aB3" * 12  # in parts, so that no file of this project looks like a leak
 
 
@@ -16,8 +18,7 @@ class Project:
 
     def __init__(self, folder: Path, loopback) -> None:
         self.folder, self.host, self.there = folder, loopback, loopback.home / "workspace" / "forge"
-        (folder / "forge_core").mkdir(parents=True)
-        shutil.copytree(ROOT / "forge_core" / "remote", folder / "forge_core" / "remote", ignore=_no_caches)
+        (folder / "forge_core" / "remote").mkdir(parents=True)
         for name in SCRIPTS:
             shutil.copy(ROOT / name, folder / name)
 
@@ -51,7 +52,3 @@ def files_in(folder: Path) -> set[str]:
 
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _no_caches(folder: str, names: list[str]) -> list[str]:
-    return [name for name in names if name == "__pycache__"]

@@ -39,10 +39,7 @@ def checkout(tmp_path, monkeypatch):
     if not shutil.which("tmux"):
         pytest.skip("not installed: tmux")
     root = tmp_path / "project"
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
-    for name in filter(lambda name: (ROOT / name).is_file(), listed.stdout.splitlines()):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, root / name)
+    subprocess.run(["rsync", "-a", "--exclude=.git", "--filter=:- .gitignore", f"{ROOT}/", f"{root}/"], check=True)
     for file in (root / "params" / "embedded").glob("0*.yaml"):
         values = yaml.safe_load(file.read_text())
         file.write_text(yaml.safe_dump(values | {name: SMALL[name] for name in SMALL.keys() & values.keys()}))
@@ -154,7 +151,7 @@ def test_from_nothing_to_verified_adapters_and_nothing_left_to_pay(checkout, hos
 
 
 def test_down_refuses_while_the_course_runs_or_the_host_is_dead(checkout, host, account, forge, monkeypatch):
-    provider = account([{}], host)
+    provider = account([{"dph_total": 0.15}], host)
     assert forge("up", "--profile", "embedded", "--yes")[0] == 0
     (host.project / ".venv/bin/forge").write_text("#!/bin/bash\nread -r < /dev/zero\n")  # a course that takes long
     (host.project / ".venv/bin/forge").chmod(0o755)

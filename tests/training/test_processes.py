@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from forge_core.cli import app
 from forge_core.models.embedded import BASE
-from forge_core.training.stage import run_stage
+from forge_core.training.stage import launch, run_stage
 
 pytestmark = pytest.mark.slow
 
@@ -125,3 +125,14 @@ def test_the_card_says_base_data_score_hardware_and_cost(data, tmp_path):
 def test_params_of_another_notebook_are_refused():
     result = CliRunner().invoke(app, ["train", "params/embedded/02_preprocess.yaml"])
     assert result.exit_code == 2 and "not the params of a training notebook" in result.stderr
+
+
+def test_a_notebook_trains_on_all_gpus_in_processes_of_its_own(data, tmp_path, monkeypatch, capsys):
+    params = train_params(data, tmp_path / "out", batch_size=4, max_steps=2, save_steps=2)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)  # the processes themselves find none and take the CPU
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    run = launch(params)
+    assert run.record["training"]["processes"] == 2 and "step 2/2" in capsys.readouterr().out
+    with pytest.raises(RuntimeError, match="forge_core.training on 2 GPUs ended with status 1"):
+        launch(params.model_copy(update={"data_dir": str(tmp_path)}))
+    assert "notebook 02_preprocess writes it" in capsys.readouterr().out
