@@ -30,6 +30,6 @@ class Progress:
 def in_jupyterlab() -> bool:
     """Whether a page shows this process' outputs: Jupyter's server names the page's session to the kernel it starts.
 
-    papermill does not, and processes forked by the kernel share its outputs, so both print lines.
+    papermill does not, and what the kernel forks has no page of its own: both print lines.
     """
     return "JPY_SESSION_NAME" in os.environ and get_ipython() is not None and not multiprocessing.parent_process()

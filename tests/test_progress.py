@@ -49,7 +49,7 @@ def test_jupyterlab_gets_one_bar_that_moves_and_one_without_an_end(shell, monkey
     assert first == second != third and [output.update for output in seen.outputs] == [False, True, False]
 
 
-def test_a_forked_trainer_prints_lines(shell, monkeypatch):
+def test_a_forked_process_prints_lines(shell, monkeypatch):
     monkeypatch.setenv("JPY_SESSION_NAME", "lesson.ipynb")
     assert in_jupyterlab()
     with multiprocessing.get_context("fork").Pool(1) as pool:
