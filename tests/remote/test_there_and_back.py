@@ -17,6 +17,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import small_profile
 import yaml
 from provider import ACCOUNT_KEY
 from small_course import enter
@@ -26,10 +27,7 @@ from forge_core.remote.rental import choose
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
-SMALL = {
-    "sandbox_screens": 6, "benchmark_screens": 2, "max_steps": 4, "logging_steps": 1, "save_steps": 2, "held_out": 2,
-    "grounding_tokens": 8, "reasoning_tokens": 8, "num_workers": 0, "baselines": ["centre"],
-}  # fmt: skip
+SMALL = small_profile.SMALL | {"max_steps": 4, "save_steps": 2, "baselines": ["centre"]}
 TOKEN = "hf_" + "Qw3rTz9uIoPa" * 3
 
 
