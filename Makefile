@@ -25,7 +25,7 @@ course: setup
 	$(VENV)/bin/forge run embedded
 
 test: $(VENV)/.installed-dev $(VENV)-vast/.installed
-	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 site: setup
 	$(VENV)/bin/python -m forge_core.site --run $(RUN)
