@@ -199,6 +199,8 @@ def _alive(rental: Rental) -> vast.Instance:
     found = vast.instance(rental.instance)
     if found is None:
         raise Lost(f"instance {rental.instance} is not on the account's list")
+    if found.status == found.intended == "stopped":
+        raise Lost(f"instance {rental.instance} is stopped, by its guard or by you")
     if found.status in LOST:
         raise Lost(f"instance {rental.instance} is {found.status}: {found.message or 'no reason given'}")
     return found

@@ -121,5 +121,5 @@ def test_convert_reads_standard_input_and_files_and_loses_nothing(tmp_path):
     assert result.stdout == "qwen25vl qwen3vl\n"
     result = run(app, ["actions", "convert", "--from", "qwen25vl", "--size", "wide"], input="[10, 20]")
     assert result.exit_code == 2 and "wide" in result.stderr
-    result = run(app, ["actions", "convert", "--from", "aguvis", str(tmp_path / "missing.txt")])
-    assert result.exit_code == 2 and "missing.txt" in result.stderr.replace("\n", "")
+    result = run(app, ["actions", "convert", "--from", "aguvis", str(tmp_path / "missing.txt")], env={"COLUMNS": "999"})
+    assert result.exit_code == 2 and "missing.txt" in result.stderr

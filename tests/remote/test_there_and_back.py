@@ -173,7 +173,11 @@ def test_down_refuses_while_the_course_runs_or_the_host_is_dead(checkout, host, 
 def test_the_host_stops_itself_at_the_deadline_by_its_own_key(project, host, account, forge):
     provider = account([{}], host)
     provider.environment = {"FORGE_GUARD_SECONDS": "0.1"}
-    rental = rent.up("embedded", lambda text: True, max_hours=4 / 3600)
+    rental = rent.up("embedded", lambda text: True)
+    provider.onstart[0].wait(20)
+    deadline = host.project / ".forge" / "deadline"
+    assert float(deadline.read_text()) == pytest.approx(rental.deadline, abs=1)
+    deadline.write_text("1")
     assert provider.halted.wait(30) and provider.instances[9001]["intended_status"] == "stopped"
     keys = {key for method, path, _, key in provider.requests if (method, path) == ("PUT", "/api/v0/instances/9001/")}
     assert keys == {"instance-key-9001"}
@@ -181,19 +185,19 @@ def test_the_host_stops_itself_at_the_deadline_by_its_own_key(project, host, acc
     # started again to fetch what is there, it stays for 20 minutes
     rent.vast.start(9001)
     rent.reach(rental)
-    left = float((host.project / ".forge" / "deadline").read_text()) - time.time()
+    provider.onstart[1].wait(20)
+    left = float(deadline.read_text()) - time.time()
     assert 1000 < left <= 1200
 
 
 def test_the_host_stops_itself_when_the_course_has_ended_and_nobody_asks(project, host, account):
     provider = account([{}], host)
     provider.environment = {"FORGE_GUARD_SECONDS": "0.1", "FORGE_IDLE": "2"}
-    state = host.project / ".forge"
-    state.mkdir()
-    for name in ("status", "contact"):
-        (state / name).write_text("0")
-        os.utime(state / name, (1, 1))
     rent.up("embedded", lambda text: True)
+    provider.onstart[0].wait(20)
+    for file in (host.project / ".forge" / "contact", host.project / ".forge" / "status"):
+        file.write_text("0")
+        os.utime(file, (1, 1))
     assert provider.halted.wait(30) and provider.instances[9001]["intended_status"] == "stopped"
 
 
