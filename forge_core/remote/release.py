@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 
 from forge_core.remote import rent, vast
 from forge_core.remote.job import report, wanted
 from forge_core.remote.rental import PREFIX, Rental, rentals
-from forge_core.remote.ssh import HostFailed
+from forge_core.remote.ssh import Host, HostFailed
 
 
 def pull(rental: Rental, running_too: bool = True) -> None:
@@ -28,12 +29,24 @@ def pull(rental: Rental, running_too: bool = True) -> None:
         )
         vast.start(rental.instance)
     host = rent.reach(rental)
+    if not _there(host, "forge_core/remote/host/report.py"):
+        print("nothing was sent there, so there is nothing to fetch", flush=True)
+        return
     now = report(host, 0)
     if now["running"] and not running_too:
         raise ValueError("the course still runs there; wait for its end (forge vast watch), or lose it with --force")
     if now["running"] and not now["checkpoints"]:
         raise HostFailed("the course runs there and has saved no checkpoint yet; its logs can be fetched when it ends")
-    host.pull(*(now["checkpoints"] if now["running"] else wanted(rental)))
+    folders = now["checkpoints"] if now["running"] else _there(host, *wanted(rental))
+    if folders:
+        host.pull(*folders)
+    else:
+        print("the course has made nothing there", flush=True)
+
+
+def _there(host: Host, *names: str) -> list[str]:
+    """Those of the files and folders that the host has."""
+    return host.run(f"ls -d {' '.join(map(shlex.quote, names))} 2> /dev/null || true").splitlines()
 
 
 def down(rental: Rental, force: bool = False) -> str:

@@ -195,10 +195,21 @@ def test_the_host_stops_itself_when_the_course_has_ended_and_nobody_asks(project
     provider.environment = {"FORGE_GUARD_SECONDS": "0.1", "FORGE_IDLE": "2"}
     rent.up("embedded", lambda text: True)
     provider.onstart[0].wait(20)
-    for file in (host.project / ".forge" / "contact", host.project / ".forge" / "status"):
+    contact = host.project / ".forge" / "contact"
+    for file in (contact, contact.with_name("status")):
         file.write_text("0")
         os.utime(file, (1, 1))
     assert provider.halted.wait(30) and provider.instances[9001]["intended_status"] == "stopped"
+    rent.vast.start(9001)  # to fetch what is there: the time begins anew
+    provider.onstart[1].wait(20)
+    assert time.time() - contact.stat().st_mtime < 60
+
+
+def test_what_was_never_used_is_given_back_without_force(project, host, account, forge):
+    provider = account([{}], host)
+    assert forge("up", "--profile", "embedded", "--yes")[0] == 0
+    status, said = forge("down")
+    assert status == 0 and "nothing was sent there" in said and provider.instances == {}
 
 
 def test_another_host_key_than_at_first_contact_is_not_connected_to(project, host, account, forge, monkeypatch):

@@ -5,6 +5,7 @@
 # 30 minutes after the course ended where nobody asked for anything since. The disk, and what is on it, stays.
 state="$FORGE_FOLDER/.forge"
 mkdir -p "$state"
+touch "$state/contact" # somebody started it: the half hour begins
 now() { date +%s; }
 [ -s "$state/deadline" ] || echo "$FORGE_DEADLINE" > "$state/deadline"
 if [ "$(now)" -ge "$(cat "$state/deadline")" ]; then
