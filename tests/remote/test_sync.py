@@ -9,6 +9,8 @@ import time
 import pytest
 from project import HF_TOKEN, Project, files_in, sha256, write
 
+pytestmark = pytest.mark.slow
+
 SECRET_FILES = [
     *(
         ".env",
