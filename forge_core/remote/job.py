@@ -26,9 +26,8 @@ def run(rental: Rental) -> None:
 
     Run again, it sends what changed and does the rest only where it is not done. Raises OSError.
     """
-    _, steps = course.plan(rental.profile, None, None)  # wrong params are found here, not on a rented host
+    _, trained = wanted(rental)  # wrong params are found here, not on a rented host
     host = rent.reach(rental)
-    trained = f"checkpoints/{steps[0].params.run}"
     host.push(*([trained] if paths.resolve(trained).is_dir() else []))
     send_keys(host)
     host.script("setup.sh", timeout=SETUP, show=True)
