@@ -105,7 +105,7 @@ def opened(place: Place, names: set[str]) -> Iterator[Site]:
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """The origin at which a folder is served, on 127.0.0.1 only, as long as the block runs."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    server = _Server(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -114,6 +114,13 @@ def served(folder: Path) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_) -> None:
+        """A browser may leave before it has read all."""
 
 
 class _Quiet(SimpleHTTPRequestHandler):
