@@ -36,6 +36,7 @@ class Site:
     base: str
     starts: list[str]
     folder: Path | None = None
+    start: str = ""
     robots: RobotFileParser = field(default_factory=RobotFileParser)
 
     def label(self, url: str) -> str:
@@ -70,11 +71,15 @@ class Site:
 
 @dataclass(frozen=True)
 class Place:
-    """A URL or a folder to capture; of a folder `pages` may name its pages (default: all its HTML files)."""
+    """A URL or a folder to capture; of a folder `pages` may name its pages (default: all its HTML files).
+
+    `start` is JavaScript that makes a loaded page show what it has.
+    """
 
     address: str
     name: str = ""  # of the site; "" is the folder's name, or the host
     pages: tuple[str, ...] = ()
+    start: str = ""
 
 
 @contextmanager
@@ -99,7 +104,13 @@ def opened(place: Place, names: set[str]) -> Iterator[Site]:
     if not pages:
         raise ValueError(f"{address}: no .html file in this folder; name the folder that a web server would serve")
     with served(folder) as base:
-        yield Site(_free(place.name or folder.name, names), base, [f"{base}/{quote(page)}" for page in pages], folder)
+        yield Site(
+            _free(place.name or folder.name, names),
+            base,
+            [f"{base}/{quote(page)}" for page in pages],
+            folder,
+            place.start,
+        )
 
 
 @contextmanager
