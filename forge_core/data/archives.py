@@ -74,7 +74,7 @@ def check_zip(archive: Path) -> zipfile.ZipFile:
 
 
 def unpack(archive: Path, destination: Path) -> Path:
-    """Unpack `archive` (a zip, or a tar.gz that may be in parts) into `destination`, once, and return it.
+    """Unpack `archive` (a zip, a wheel, or a tar.gz that may be in parts) into `destination`, once, and return it.
 
     Raises ArchiveError on members that leave the destination, links and special files, and on broken archives.
     """
@@ -102,7 +102,7 @@ def _numbered_parts(archive: Path) -> list[Path]:
 
 def _extract(archive: Path, files: list[Path], folder: Path) -> None:
     try:
-        if archive.suffix == ".zip":
+        if archive.suffix in (".zip", ".whl"):
             _extract_zip(archive, folder)
         else:
             _extract_tar(archive, files, folder)
