@@ -1,4 +1,4 @@
-"""The page packages of ForgeSpot: pinned MIT-licensed releases from npm and PyPI, whose HTML pages are served as they are.
+"""The page packages of ForgeSpot: pinned, MIT-licensed releases on npm and PyPI, whose HTML pages are served.
 
     folder = unpack(PACKAGES["fomantic-ui"], Path("data/forgespot/packages"))
     pages(PACKAGES["fomantic-ui"], folder)  # ['examples/attached.html', ...]
