@@ -1,4 +1,4 @@
-"""The page packages of ForgeSpot: pinned, MIT-licensed releases of npm and PyPI whose HTML pages are served.
+"""The page packages of ForgeSpot: pinned, MIT-licensed releases on npm and PyPI, whose HTML pages are served.
 
     folder = unpack(PACKAGES["fomantic-ui"], Path("data/forgespot/packages"))
     pages(PACKAGES["fomantic-ui"], folder)  # ['examples/attached.html', ...]
@@ -10,9 +10,11 @@ is not the table's is not used. A page that needs other hosts to look right, or 
 import base64
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,13 +22,6 @@ from tempfile import TemporaryDirectory
 from forge_core.data import archives
 
 WEB = ("desktop", "tablet", "phone")
-# a task begins with a click on a cover and ends by a clock; shown is the task alone, as wide as the window
-_MINIWOB = """
-core.EPISODE_MAX_TIME = 1e9;
-core.startEpisodeReal();
-for (const id of ['reward-display', 'click-canvas']) document.getElementById(id).style.display = 'none';
-document.documentElement.style.zoom = innerWidth / 160;
-"""
 _MIT = "permission is hereby granted, free of charge, to any person obtaining a copy"
 
 
@@ -38,8 +33,8 @@ class PackageError(OSError):
 class Package:
     """A release whose folder `root` is served. `pages` minus `without` are glob patterns below it.
 
-    `digest` is npm's integrity, or "sha256-" and base64 for PyPI. `copies` (file, folders): a file which pages ask for
-    beside them, where the release has it elsewhere. `start` is JavaScript that makes a loaded page show its content.
+    `digest` is npm's integrity, or "sha256-" and base64 for PyPI. `copies` (file, pages): a file below `root` for which
+    those pages ask below their own folder. `start` is JavaScript that makes a loaded page show its content.
     """
 
     name: str
@@ -69,6 +64,23 @@ class Package:
         return (sys.executable, "-m", "pip", "download", "--no-deps", f"{self.name}=={self.version}", "--dest")
 
 
+# tasks of MiniWoB++ with named things to click; the others are drawing, dragging, fields without a name, or repeats
+_TASKS = (
+    *("book-flight-nodelay", "buy-ticket", "choose-list", "click-button-sequence", "click-checkboxes"),
+    *("click-checkboxes-large", "click-checkboxes-soft", "click-collapsible-2-nodelay", "click-dialog"),
+    *("click-dialog-2", "click-link", "click-menu", "click-menu-2", "click-option", "click-scroll-list"),
+    *("click-tab", "click-tab-2", "click-tab-2-hard", "click-test", "click-test-2", "click-widget", "count-shape"),
+    *("count-sides", "email-inbox", "form-sequence-3", "generate-number", "identify-shape", "login-user"),
+    *("multi-layouts", "navigate-tree", "phone-book", "search-engine", "sign-agreement", "stock-market"),
+    *("use-autocomplete-nodelay", "use-spinner"),
+)
+# a task is 160 px wide, waits behind a cover, and has a clock beside it
+_TASK_START = """
+core.EPISODE_MAX_TIME = 1e9;
+core.startEpisodeReal();
+for (const id of ['reward-display', 'click-canvas']) document.getElementById(id).style.display = 'none';
+document.documentElement.style.zoom = innerWidth / 160;
+"""
 _TABLE = (
     Package(
         name="startbootstrap-sb-admin-2",
@@ -140,11 +152,12 @@ _TABLE = (
         pages=("index.html", "*/*.html"),
         without=(
             *("examples/*", "faq/*", "widgets/*", "intro/rwd.html"),  # of an older release: their styles are gone
-            *("old-faq-pages/*", "swipe-page/[b-z]*", "tabs/ajax-content.html"),  # text, photos, a fragment
+            *("old-faq-pages/*", "swipe-page/[!i]*", "tabs/ajax-content.html"),  # text; photos; a fragment
             *("backbone-requirejs/*", "datepicker/*", "listview-nested-lists/*"),  # need what is not here, ...
             *("map-*/*", "popup-iframe/*", "theme-classic/*", "icons-grunticon/*"),  # ... or lies on other hosts
+            "_*/*",  # parts of other pages
         ),
-        copies=(("js/jquery.js", "*/js"),),
+        copies=(("js/jquery.js", "*/*.html"),),
         viewports=("phone", "tablet"),
         part="test",
     ),
@@ -155,10 +168,10 @@ _TABLE = (
         digest="sha256-KXAG6EIZ1WrQN+hDUn7Xc6SoJQncQ7YDHsSjrT4+Ydk=",
         licence_file="miniwob-1.1.0.dist-info/licenses/LICENSE",
         root="miniwob/html",
-        pages=("miniwob/*.html",),
+        pages=tuple(f"miniwob/{task}.html" for task in _TASKS),
         viewports=("phone",),
         part="test",
-        start=_MINIWOB,
+        start=_TASK_START,
     ),
 )
 PACKAGES = {package.name: package for package in _TABLE}
@@ -173,8 +186,9 @@ def unpack(package: Package, cache: Path) -> Path:
     if _MIT not in text:
         raise PackageError(f"{package.name} {package.version}: {package.licence_file} is not an MIT licence; not used")
     folder = whole / package.root
-    for file, places in package.copies:
-        _copy(folder / file, folder, places)
+    for file, beside in package.copies:
+        for page in folder.glob(beside):
+            _link(folder / file, page.parent / file)
     return folder
 
 
@@ -188,42 +202,45 @@ def pages(package: Package, folder: Path) -> list[str]:
 
 
 def _fetched(package: Package, cache: Path) -> Path:
-    """The package's archive in `cache`, with the hash of the table."""
+    """The package's archive in `cache`, of which the hash has been looked at."""
     archive = cache / package.archive
-    if not archive.is_file():
-        with TemporaryDirectory(dir=cache) as folder:
-            _run(package, [*package.command, folder])
-            found = list(Path(folder).iterdir())
-            if len(found) != 1:
-                raise PackageError(f"{package.name}: expected one file, got {[path.name for path in found]}")
-            _check(package, found[0])
-            os.replace(found[0], archive)
-    _check(package, archive)
-    return archive
+    if archive.exists():
+        _check(package, archive)
+        return archive
+    with TemporaryDirectory(dir=cache) as folder:
+        _fetch(package, folder)
+        new = Path(folder) / package.archive
+        if not new.is_file():
+            found = ", ".join(path.name for path in Path(folder).iterdir()) or "nothing"
+            raise PackageError(f"{package.name}: expected {new.name} from the registry, got {found}")
+        _check(package, new)
+        return new.replace(archive)
 
 
-def _run(package: Package, command: list[str]) -> None:
-    """Run a registry's own command; what it says last is the reason where it fails."""
-    if shutil.which(command[0]) is None:
-        raise PackageError(f"{package.name}: no {command[0]} here: apt-get install npm")
-    done = subprocess.run(command, capture_output=True, text=True)
+def _fetch(package: Package, folder: str) -> None:
+    command, by_hand = package.command, f"{shlex.join(package.command)} {Path(folder).parent}"
+    if not shutil.which(command[0]):
+        raise PackageError(f"{package.name} needs npm, which is not here: apt-get install npm; or elsewhere: {by_hand}")
+    done = subprocess.run([*command, folder], capture_output=True, text=True)
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()
-        raise PackageError(
-            f"{package.name} {package.version} cannot be fetched: {said[-1]:.200} ({' '.join(command[:-1])})"
-        )
+        said = "; ".join(done.stderr.strip().splitlines()[-2:])
+        raise PackageError(f"{package.name} {package.version} cannot be fetched: {said}. When online again: {by_hand}")
 
 
 def _check(package: Package, archive: Path) -> None:
-    """Raises PackageError where a file is not the one of the table."""
-    kind, _, expected = package.digest.partition("-")
-    found = base64.b64encode(hashlib.new(kind, archive.read_bytes()).digest()).decode()
-    if found != expected:
-        raise PackageError(f"{archive}: {kind} {found}, expected {expected}; not used, delete it to fetch it again")
+    algorithm = package.digest.partition("-")[0]
+    with archive.open("rb") as opened:
+        found = hashlib.file_digest(opened, algorithm).digest()
+    told = f"{algorithm}-{base64.b64encode(found).decode()}"
+    if told != package.digest:
+        raise PackageError(
+            f"{package.name} {package.version}: {archive} is not the release that was looked at, and is not used: "
+            f"expected {package.digest}, found {told}; delete it to fetch it again"
+        )
 
 
-def _copy(file: Path, folder: Path, places: str) -> None:
-    """Put a file of the release where pages ask for it, in each folder below `folder` that matches `places`."""
-    for place in folder.glob(places):
-        if place.is_dir() and not (place / file.name).exists():
-            shutil.copyfile(file, place / file.name)
+def _link(file: Path, place: Path) -> None:
+    """The file at a second place, too; a hard link is there whole or not at all."""
+    place.parent.mkdir(exist_ok=True)
+    with suppress(FileExistsError):
+        os.link(file, place)

@@ -74,7 +74,7 @@ def check_zip(archive: Path) -> zipfile.ZipFile:
 
 
 def unpack(archive: Path, destination: Path) -> Path:
-    """Unpack `archive` (a zip, or a tar.gz that may be in parts) into `destination`, once, and return it.
+    """Unpack `archive` (a zip, a wheel, or a tar.gz that may be in parts) into `destination`, once, and return it.
 
     Raises ArchiveError on members that leave the destination, links and special files, and on broken archives.
     """
