@@ -125,7 +125,7 @@ def score(
 def spot(
     instruction: Annotated[str, typer.Option(help="what to do there")],
     image: Annotated[str | None, typer.Option(help="a screenshot: a file, or an http(s) URL")] = None,
-    live: Annotated[str | None, typer.Option(help="a page to act on in headless Chromium (extra `live`)")] = None,
+    live: Annotated[str | None, typer.Option(help="a page to act on in headless Chromium (extra `capture`)")] = None,
     adapter: Annotated[str, typer.Option(help="checkpoints/<run>/<stage>/final; without it that of embedded")] = "",
     platform: Annotated[str, typer.Option(help="web, desktop or mobile")] = "web",
     steps: Annotated[int, typer.Option(min=1, max=50, help="with --live: actions at most")] = 5,
@@ -169,6 +169,43 @@ def _spot_live(url: str, instruction: str, adapter: str, platform: str, steps: i
 
     run = run_live(url, decide, instruction, steps, window(platform, agent.edge), agent.coord_format)
     print(f"filmstrip: {plots.save(filmstrip(run, instruction), out)}")
+
+
+@app.command()
+def capture(
+    places: Annotated[list[str], typer.Argument(help="addresses of pages, or folders of HTML files")],
+    out: Annotated[Path, typer.Option(help="what is written; run again, it goes on there")] = Path("data/capture"),
+    viewports: Annotated[str, typer.Option(help="desktop, tablet, phone, or WIDTHxHEIGHT")] = "desktop,tablet,phone",
+    themes: Annotated[str, typer.Option(help="light, dark")] = "light,dark",
+    depth: Annotated[int, typer.Option(min=0, help="links followed from the first page")] = 3,
+    pages: Annotated[int, typer.Option(min=1, help="at most, of each site")] = 50,
+    delay: Annotated[float, typer.Option(min=0, help="seconds between two pages of a site")] = 0.5,
+    storage_state: Annotated[Path | None, typer.Option(help="a login that playwright saved")] = None,
+    mask: Annotated[bool, typer.Option("--mask", help="cover e-mail addresses and long numbers")] = False,
+    mask_word: Annotated[list[str] | None, typer.Option(help="cover this, too: a name, say")] = None,
+    test_share: Annotated[float, typer.Option(min=0, max=0.9, help="of the pages, kept for the test")] = 0.2,
+    seed: Annotated[int, typer.Option(min=0, help="of instructions and split")] = 17,
+    licence_note: Annotated[str, typer.Option(help="for the manifest: who may share these pages")] = "",
+) -> None:
+    """Turn web pages into training rows and a test set (extra `capture`); pages are looked at, never changed."""
+    from forge_core.capture import run as captures
+    from forge_core.capture.masking import patterns
+    from forge_core.capture.walk import Settings
+
+    def capture_it() -> None:
+        if storage_state and not storage_state.is_file():
+            raise FileNotFoundError(f"{storage_state}: no such file; playwright's codegen --save-storage writes one")
+        settings = Settings(
+            viewports=_list(viewports), themes=_list(themes), depth=depth, pages=pages, delay=delay,
+            mask=patterns(mask, mask_word or []), storage_state=str(storage_state or ""),
+        )  # fmt: skip
+        captures.run(places, out, settings, seed, test_share, licence_note or captures.NOTE)
+
+    say_errors(capture_it)
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(each.strip() for each in text.split(",") if each.strip()))
 
 
 app.add_typer(vast, name="vast")

@@ -44,7 +44,7 @@ class NotebookParams(BaseModel):
 class ExploreParams(NotebookParams):
     """01: where the raw AGUVIS archives come from, and a look at them."""
 
-    source: Literal["sandbox", "aguvis", "smolagents"]  # sandbox: drawn here; the others: downloaded
+    source: Literal["sandbox", "capture", "aguvis", "smolagents"]  # drawn; captured before; the others: downloaded
     mirror: str  # folder that stands in for the hub, <mirror>/<owner>/<name>/...; "" = the hub
     raw_dir: Text  # the raw archives, stage1/ and stage2/ below it
     data_dir: Text  # their images are unpacked below it

@@ -63,7 +63,8 @@ def download(
     chosen, folder = subsets(stage, subset_names), resolve(raw_dir) / f"stage{stage}"
     for subset in chosen:
         if not subset.on_hub:
-            raise ValueError(f"{subset.name} is not on the hub: it is drawn by forge_core.data.sandbox")
+            maker = "drawn, source: sandbox" if subset.name.startswith("sandbox") else "captured, source: capture"
+            raise ValueError(f"{subset.name} is not on the hub: it is {maker}")
     wants = dict.fromkeys(want for subset in chosen for want in _wants(source, subset))
     _bring(_Order(f"stage {stage}", source, REPOSITORIES[source][stage], revision, tuple(wants), folder), mirror)
     return folder
@@ -88,15 +89,28 @@ def download_benchmark(name: str, folder: str | Path, revision: str = "", mirror
 
 
 def obtain(params: ExploreParams) -> None:
-    """Put the raw data of both stages and the benchmark where `params` says: drawn (source "sandbox") or downloaded."""
+    """Put the raw data of both stages and the benchmark where `params` says: drawn, or downloaded.
+
+    What `forge capture` wrote has to be there: raises FileNotFoundError where it is not.
+    """
     raw_dir, benchmark_dir = resolve(params.raw_dir), resolve(params.benchmark_dir)
     if params.source == "sandbox":
         sandbox.write_raw(raw_dir, params.sandbox_screens, params.seed)
         sandbox.write_benchmark(benchmark_dir, params.benchmark_screens, params.seed)
+    elif params.source == "capture":
+        _check_captured(params, raw_dir, benchmark_dir)
     else:
         download(params.source, 1, params.stage1_subsets, raw_dir, params.stage1_revision, params.mirror)
         download(params.source, 2, params.stage2_subsets, raw_dir, params.stage2_revision, params.mirror)
         download_benchmark("screenspot_v2", benchmark_dir, mirror=params.mirror)
+
+
+def _check_captured(params: ExploreParams, raw_dir: Path, benchmark_dir: Path) -> None:
+    chosen = [*subsets(1, params.stage1_subsets), *subsets(2, params.stage2_subsets)]
+    files = [raw_dir / f"stage{subset.stage}" / subset.json for subset in chosen]
+    for path in (*files, *(benchmark_dir / f"screenspot_{name}_v2.json" for name in ("web", "desktop", "mobile"))):
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: missing; forge capture URL_OR_FOLDER --out {raw_dir.parent} writes it")
 
 
 def _wants(source: str, subset: Subset) -> list[tuple[str, ...]]:

@@ -6,12 +6,8 @@ Train and test screens never share a layout (`screens.make_screen`). The same se
 the box of each target (`boxes`, which the real sets lack), and one row in a hundred has a flaw of the real sets.
 """
 
-import gzip
 import io
 import json
-import tarfile
-import zipfile
-from collections.abc import Iterator
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -21,12 +17,12 @@ import PIL
 from PIL import Image
 
 from forge_core import __version__
+from forge_core.data.raw_files import code, human, reasoning_turn, write_parts, write_zip
 from forge_core.data.screens import FONT_PX, ICONS, KINDS, WORDS, Element, Screen, draw, make_screen
 
 PLATFORMS = tuple(FONT_PX)
 TURNS = 8  # at most, per stage-1 screenshot
 TARGETS = 3  # per benchmark screenshot
-PART_BYTES = 8 << 20  # of a split tar archive
 MARK = "sandbox.json"  # written last: what was drawn
 CUT = "cut_off.png"  # a screenshot of which only the first half is there
 SOURCES = {"web": ("shop", "forum", "tool"), "desktop": ("windows", "macos"), "mobile": ("ios", "android")}
@@ -49,10 +45,6 @@ ICON_TASKS = {
     "lock": "lock the screen", "user": "open the user page", "download": "download this", "clock": "see the clock",
     "more": "see more", "folder": "open the folder",
 }  # fmt: skip
-STAGE2_PROMPT = (
-    "<image>\nPlease generate the next move according to the UI screenshot, instruction and previous actions.\n\n"
-    "Instruction: {}\n\nPrevious actions:\n{}"
-)
 
 
 def instruction(element: Element, rng: Random) -> str:
@@ -75,7 +67,7 @@ def stage1_row(screen: Screen, image: str, rng: Random) -> dict:
         if lot < 0.06:
             name = "rightClick" if lot < 0.03 else "doubleClick"
             asked = f"{'Right' if lot < 0.03 else 'Double'}-click on {element.label}"
-        conversations += [_human(asked), _code(_call(name, element))]
+        conversations += [human(asked), code(_call(name, element))]
         boxes.append(_box(element))
     conversations[0]["value"] = "<image>\n" + conversations[0]["value"]
     return {"image": image, "conversations": conversations, "boxes": boxes}
@@ -84,20 +76,19 @@ def stage1_row(screen: Screen, image: str, rng: Random) -> dict:
 def stage2_row(screen: Screen, image: str, rng: Random) -> dict:
     """One step of a task: instruction and history, then a reasoning turn, then an action turn."""
     element = rng.choice(screen.elements)
-    asked, code, boxes = instruction(element, rng), _call("click", element), [_box(element)]
+    asked, calls, boxes = instruction(element, rng), _call("click", element), [_box(element)]
     thought = f"The {element.label} {element.kind} is in the {element.region}. "
     if element.kind == "field" and rng.random() < 0.5:
         text = rng.choice(TYPED)
         asked, thought = f"Type {text} in {element.label}", thought + f"I click it and type {text}."
-        code += f"\npyautogui.write(message={text!r})"
+        calls += f"\npyautogui.write(message={text!r})"
     else:
         thought += "I click it."
     if rng.random() < 0.06:
-        (asked, thought, code), boxes = rng.choice(_screen_steps(screen.platform)), [None]
+        (asked, thought, calls), boxes = rng.choice(_screen_steps(screen.platform)), [None]
     done = [instruction(other, rng) for other in rng.sample(screen.elements, rng.choice((0, 0, 1, 2)))]
     history = "\n".join(f"Step {number}: {step}" for number, step in enumerate(done, 1)) or "None"
-    reasoning = {"from": "gpt", "recipient": "all", "end_turn": False, "value": f"Thought: {thought}"}
-    conversations = [_human(STAGE2_PROMPT.format(asked, history)), reasoning, _code(code)]
+    conversations = reasoning_turn(asked, history, thought, calls)
     return {"image": image, "conversations": conversations, "boxes": boxes}
 
 
@@ -107,8 +98,8 @@ def flawed(rows: list[dict], count: int) -> list[dict]:
         lambda row: row,
         lambda row: row | {"image": f"lost_{row['image']}"},
         lambda row: row | {"image": CUT},
-        lambda row: row | {"conversations": [*row["conversations"][:-1], _code("pyautogui.click(x=1.2, y=0.5)")]},
-        lambda row: row | {"conversations": [*row["conversations"][:-1], _code("I would click on it.")]},
+        lambda row: row | {"conversations": [*row["conversations"][:-1], code("pyautogui.click(x=1.2, y=0.5)")]},
+        lambda row: row | {"conversations": [*row["conversations"][:-1], code("I would click on it.")]},
     )
     return [flaws[index % len(flaws)](_one_turn(rows[index])) for index in range(count)]
 
@@ -133,14 +124,6 @@ def _screen_steps(platform: str) -> tuple[tuple[str, str, str], ...]:
     return (*steps, ("Go home", "I go to the home screen.", "mobile.home()")) if platform == "mobile" else steps
 
 
-def _human(value: str) -> dict:
-    return {"from": "human", "value": value}
-
-
-def _code(value: str) -> dict:
-    return {"from": "gpt", "recipient": "os", "end_turn": True, "value": value}
-
-
 def write_raw(raw_dir: Path, screens: int, seed: int) -> None:
     """Write `screens` training screenshots per platform and stage under raw_dir/stage1 and raw_dir/stage2."""
     if _drawn(Path(raw_dir), screens, seed):
@@ -155,7 +138,7 @@ def write_raw(raw_dir: Path, screens: int, seed: int) -> None:
             ]
             images, flaws = ((image, _png(draw(screen))) for image, screen in rows), screens // 100
             cut = [_cut_off(rows[0][1])] if flaws else []
-            (_write_parts if platform == "mobile" else _write_zip)(folder, name, chain(cut, images))
+            (write_parts if platform == "mobile" else write_zip)(folder, name, chain(cut, images))
             written = [row_of(screen, image, rng) for image, screen in rows]
             (folder / f"{name}.json").write_text(json.dumps(written + flawed(written, flaws)))
             print(f"sandbox: stage {stage} {platform}: {screens} screens", flush=True)
@@ -229,26 +212,3 @@ def _png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
-
-
-def _write_zip(folder: Path, name: str, images: Iterator[tuple[str, bytes]]) -> None:
-    with zipfile.ZipFile(folder / f"{name}.zip", "w") as archive:
-        for image, data in images:
-            archive.writestr(zipfile.ZipInfo(image), data)
-
-
-def _write_parts(folder: Path, name: str, images: Iterator[tuple[str, bytes]]) -> None:
-    """A tar.gz cut into parts _aa, _ab, ... as `split` does."""
-    buffer = io.BytesIO()
-    with (
-        gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=1, mtime=0) as zipped,  # no time of day in the header
-        tarfile.open(fileobj=zipped, mode="w") as archive,
-    ):
-        for image, data in images:
-            member = tarfile.TarInfo(image)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    whole = buffer.getvalue()
-    for number, start in enumerate(range(0, len(whole), PART_BYTES)):
-        suffix = chr(97 + number // 26) + chr(97 + number % 26)
-        (folder / f"{name}.tar.gz.part_{suffix}").write_bytes(whole[start : start + PART_BYTES])

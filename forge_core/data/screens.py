@@ -91,9 +91,12 @@ class Element:
     @property
     def region(self) -> str:
         """Which ninth of the screen the centre lies in, in words."""
-        x, y = self.centre
-        row, column = ("upper", "middle", "lower")[int(y * 3)], ("left", "centre", "right")[int(x * 3)]
-        return f"{row} {column}"
+        return region(*self.centre)
+
+
+def region(x: float, y: float) -> str:
+    """Which ninth of the screen a place in [0, 1) lies in, in words."""
+    return f"{('upper', 'middle', 'lower')[int(y * 3)]} {('left', 'centre', 'right')[int(x * 3)]}"
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,8 @@ class Subset:
 
     @property
     def on_hub(self) -> bool:
-        """Whether it is published; the sandbox's are drawn on the spot."""
-        return not self.name.startswith("sandbox_")
+        """Whether it is published; the sandbox's are drawn on the spot, captures are the user's own."""
+        return not self.name.startswith(("sandbox_", "capture_"))
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Benchmark:
     archive: str = ""
 
 
-def _sandbox(stage: int, platform: str) -> Subset:
-    name = f"sandbox_{platform}"
+def _local(maker: str, stage: int, platform: str) -> Subset:
+    name = f"{maker}_{platform}"
     return Subset(name, stage, f"{name}.json", name, "", platform)
 
 
@@ -74,7 +74,8 @@ def _levels(platform: str, name: str, image_root: str, rows: int, l1: float, l2:
 
 
 SUBSETS: tuple[Subset, ...] = (
-    *(_sandbox(stage, platform) for stage in (1, 2) for platform in ("web", "desktop", "mobile")),
+    *(_local("sandbox", stage, platform) for stage in (1, 2) for platform in ("web", "desktop", "mobile")),
+    *(_local("capture", stage, platform) for stage in (1, 2) for platform in ("web", "mobile")),
     _one(1, "web", "seeclick", "seeclick/seeclick_web_imgs", 271_121),
     _one(1, "web", "guienv", "guienvs/images", 327_972),
     _one(1, "web", "webui350k", "webui350k/images", 57_389),

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import socket
+import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -49,10 +50,16 @@ def check_url(url: str) -> str:
 def find_chromium() -> str:
     """The path of a Chromium; raises PageError where there is none, ImportError where playwright is not installed."""
     if importlib.util.find_spec("playwright") is None:
-        raise ImportError("--live needs playwright: pip install -c constraints.txt -e '.[live]'")
+        raise ImportError("a page needs playwright: pip install -c constraints.txt -e '.[capture]'")
     if found := next(filter(None, map(shutil.which, CHROMIUM)), None):
         return found
     raise PageError(f"no Chromium here ({', '.join(CHROMIUM)}): apt-get install chromium")
+
+
+def chromium_version() -> str:
+    """What the Chromium here calls itself; raises what `find_chromium` raises."""
+    done = subprocess.run([find_chromium(), "--version"], capture_output=True, text=True, timeout=60)
+    return done.stdout.strip() or "unknown"
 
 
 class Guard:
@@ -98,7 +105,7 @@ class Guard:
 
     def _leaving(self, request) -> bool:
         """Whether the page itself is to go somewhere, not a frame in it, nor a popup (which has no frame yet)."""
-        with suppress(_errors()):
+        with suppress(browser_errors()):
             return request.is_navigation_request() and request.frame == self.page.main_frame
         return False
 
@@ -113,21 +120,22 @@ class Guard:
 
     async def _close(self, popup) -> None:
         self.note("popup closed")
-        with suppress(_errors()):
+        with suppress(browser_errors()):
             await popup.close()
 
     async def _download(self, download) -> None:
-        with suppress(_errors()):
+        with suppress(browser_errors()):
             done = "refused" if await download.failure() else "let through"
             self.note(f"download {done}: {download.suggested_filename:.60}")
 
     async def _dismiss(self, dialog) -> None:
         self.note(f"{dialog.type} dismissed: {dialog.message:.60}")
-        with suppress(_errors()):
+        with suppress(browser_errors()):
             await dialog.dismiss()
 
 
-def _errors() -> type[Exception]:
+def browser_errors() -> type[Exception]:
+    """playwright's error, of which its TimeoutError is one; imported only where it is needed."""
     from playwright.async_api import Error
 
     return Error
@@ -139,23 +147,30 @@ async def opened(url: str, guard: Guard, size: tuple[int, int], seconds: float) 
 
     Raises PageError where it does not load within `seconds`, and what `find_chromium` raises.
     """
+    async with launched(guard.origin) as browser:
+        context = await browser.new_context(
+            viewport={"width": size[0], "height": size[1]}, accept_downloads=False, service_workers="block"
+        )
+        page = await context.new_page()
+        await guard.watch(page)
+        await load(page, url, guard, seconds)
+        yield page
+
+
+@asynccontextmanager
+async def launched(inside: str) -> AsyncIterator:
+    """A Chromium (playwright's) that reaches the origin `inside` only; raises what `find_chromium` raises."""
     chromium = find_chromium()
     from playwright.async_api import async_playwright
 
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and never listens: what connects to this port is refused
         async with async_playwright() as playwright:
-            browser = await _launch(playwright, chromium, _fence(guard.origin, nobody.getsockname()[1]))
+            browser = await _launch(playwright, chromium, _fence(inside, nobody.getsockname()[1]))
             try:
-                context = await browser.new_context(
-                    viewport={"width": size[0], "height": size[1]}, accept_downloads=False, service_workers="block"
-                )
-                page = await context.new_page()
-                await guard.watch(page)
-                await _load(page, url, guard, seconds)
-                yield page
+                yield browser
             finally:
-                with suppress(_errors()):
+                with suppress(browser_errors()):
                     await browser.close()
 
 
@@ -165,7 +180,7 @@ async def _launch(playwright, path: str, proxy: dict[str, str]):
         return await playwright.chromium.launch(
             executable_path=path, args=list(ARGUMENTS), chromium_sandbox=sandbox, proxy=proxy
         )
-    except _errors() as error:
+    except browser_errors() as error:
         raise PageError(f"{path} does not start: {error.message.splitlines()[0]}") from None
 
 
@@ -175,10 +190,11 @@ def _fence(inside: str, nobody: int) -> dict[str, str]:
     return {"server": f"http://127.0.0.1:{nobody}", "bypass": f"<-loopback>,{inside},{sockets}"}
 
 
-async def _load(page, url: str, guard: Guard, seconds: float) -> None:
+async def load(page, url: str, guard: Guard, seconds: float, until: str = "domcontentloaded") -> None:
+    """Go to a page and wait for its event `until`; raises PageError where it does not come, or with an error status."""
     try:
-        response = await page.goto(url, timeout=1000 * seconds, wait_until="domcontentloaded")
-    except _errors() as error:
+        response = await page.goto(url, timeout=1000 * seconds, wait_until=until)
+    except browser_errors() as error:
         notes = "; ".join(guard.take())
         raise PageError(f"{url:.200}: {notes or error.message.splitlines()[0].removeprefix('Page.goto: ')}") from None
     if response is not None and response.status >= 400:

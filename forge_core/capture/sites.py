@@ -1,0 +1,155 @@
+"""Where pages come from: a site on the web, or a folder served on 127.0.0.1; and which of its pages may be opened."""
+
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from urllib.parse import quote, urlsplit
+from urllib.robotparser import RobotFileParser
+
+from forge_core.evaluation.browser import check_url, origin
+
+AGENT = "churninator-forge"  # the name under which robots.txt may speak to it
+MAX_WAIT = 30.0  # s: a longer crawl delay of robots.txt is cut
+# addresses which do something when they are opened
+_DEEDS = re.compile(
+    r"(?i)(?:^|[/?&=._-])(?:log-?_?out|log-?_?off|sign-?_?out|delete|remove|destroy|unsubscribe|deactivate|cancel|reset|"
+    r"revoke|purge|drop|logoff|checkout|pay)(?:$|[/?&=._-])"
+)
+_FILES = re.compile(
+    r"(?i)\.(?:pdf|zip|gz|tgz|tar|bz2|xz|7z|rar|dmg|exe|msi|deb|apk|iso|png|jpe?g|gif|webp|svg|ico|bmp|avif|mp[34]|webm|"
+    r"ogg|wav|mov|avi|css|m?js|json|xml|rss|atom|txt|csv|xlsx?|docx?|pptx?|woff2?|ttf|eot|map)$"
+)
+
+
+@dataclass
+class Site:
+    """Pages of one origin. `base` is its origin; of a folder, `folder` says which, and addresses begin with `name`."""
+
+    name: str
+    base: str
+    starts: list[str]
+    folder: Path | None = None
+    robots: RobotFileParser = field(default_factory=RobotFileParser)
+
+    def label(self, url: str) -> str:
+        """A page's address as it is written down: a folder's port is chance, so its name stands for it."""
+        if self.folder is None:
+            return url
+        return self.name + url.removeprefix(self.base)
+
+    def written(self, text: str) -> str:
+        """A message about a page as it is written down."""
+        return text if self.folder is None else text.replace(self.base, self.name)
+
+    def address(self, label: str) -> str:
+        """The address of a page that was written down."""
+        return label if self.folder is None else self.base + label.removeprefix(self.name)
+
+    def refusal(self, url: str) -> str:
+        """Why a page is not to be opened, "" where it may be."""
+        parts = urlsplit(url)
+        if origin(url) != self.base:
+            return "another origin"
+        if _DEEDS.search(f"{parts.path}?{parts.query}"):
+            return "an address that may do something"
+        if _FILES.search(parts.path):
+            return "not a page"
+        return "" if self.folder or self.robots.can_fetch(AGENT, url) else "robots.txt"
+
+    def wait(self, delay: float) -> float:
+        """Seconds between two pages."""
+        return 0.0 if self.folder else min(MAX_WAIT, max(delay, float(self.robots.crawl_delay(AGENT) or 0)))
+
+
+@dataclass(frozen=True)
+class Place:
+    """A URL or a folder to capture; of a folder `pages` may name its pages (default: all its HTML files)."""
+
+    address: str
+    name: str = ""  # of the site; "" is the folder's name, or the host
+    pages: tuple[str, ...] = ()
+
+
+@contextmanager
+def opened(place: Place, names: set[str]) -> Iterator[Site]:
+    """The site at a place; `names` of sites are taken, and its own is added.
+
+    Raises ValueError where it is neither, or a folder has no page; OSError where robots.txt cannot be asked for.
+    """
+    address = place.address
+    if "://" in address:
+        base = check_url(address)
+        parts = urlsplit(address)
+        start = base + (parts.path or "/") + (f"?{parts.query}" if parts.query else "")  # without a password in it
+        site = Site(_free(place.name or urlsplit(base).netloc, names), base, [start])
+        site.robots = _robots(base)
+        yield site
+        return
+    folder = Path(address).expanduser().resolve()
+    if not folder.is_dir():
+        raise ValueError(f"{address}: neither a folder nor the address of a page (http://... or https://...)")
+    pages = place.pages or _pages(folder)
+    if not pages:
+        raise ValueError(f"{address}: no .html file in this folder; name the folder that a web server would serve")
+    with served(folder) as base:
+        yield Site(_free(place.name or folder.name, names), base, [f"{base}/{quote(page)}" for page in pages], folder)
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The origin at which a folder is served, on 127.0.0.1 only, as long as the block runs."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    """Serves files of a folder, with no line a request."""
+
+    extensions_map = SimpleHTTPRequestHandler.extensions_map | {"": "application/octet-stream"}
+
+    def log_message(self, *_) -> None:
+        pass
+
+
+def _pages(folder: Path) -> list[str]:
+    """A folder's HTML files, those at the top first, an index before all."""
+    found = [path.relative_to(folder).as_posix() for path in folder.rglob("*.htm*") if "node_modules" not in path.parts]
+    return sorted(found, key=lambda name: (name.count("/"), not name.startswith("index."), name))
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """`name` without what a file name cannot have, and with a number where it is taken."""
+    name = re.sub(r"[^\w.-]", "-", name) or "site"
+    number = next(number for number in range(1, len(taken) + 2) if number == 1 or f"{name}-{number}" not in taken)
+    free = name if name not in taken else f"{name}-{max(number, 2)}"
+    taken.add(free)
+    return free
+
+
+def _robots(base: str) -> RobotFileParser:
+    """What robots.txt of a site says; all is allowed where there is none."""
+    robots = RobotFileParser()
+    try:
+        request = urllib.request.Request(f"{base}/robots.txt", headers={"User-Agent": AGENT})
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            text = answer.read(500_000).decode("utf-8", "replace")
+    except urllib.error.HTTPError as error:
+        text = "User-agent: *\nDisallow: /" if error.code in (401, 403) or error.code >= 500 else ""
+    except OSError as error:
+        raise OSError(f"{base}: {getattr(error, 'reason', error)}") from None
+    robots.parse(text.splitlines())
+    return robots
