@@ -103,7 +103,7 @@ class Store:
         self.visits = {visit.key: visit for visit in _read(self.out / VISITS, Visit)}
         self.pictures: dict[str, str] = {}  # sha256 -> id of the first screen of that picture
         for screen in read_screens(self.out):
-            self.pictures.setdefault(screen.sha256, screen.id)
+            self._know(screen)
 
     def add_screen(self, screen: Screen, png: bytes) -> None:
         """Keep a screen: its picture, then its line."""
@@ -111,7 +111,11 @@ class Store:
         part.write_bytes(png)
         os.replace(part, self.out / IMAGES / screen.image)
         _append(self.out / SCREENS, screen)
-        self.pictures.setdefault(screen.sha256, screen.id)
+        self._know(screen)
+
+    def _know(self, screen: Screen) -> None:
+        if screen.task is None:  # where a form ends may be a page of its own, still to come
+            self.pictures.setdefault(screen.sha256, screen.id)
 
     def add_visit(self, visit: Visit) -> None:
         """Note that a visit is over."""
