@@ -10,7 +10,7 @@ from forge_core.evaluation.hesitation import Element, Hesitation
 from forge_core.plots import BLUE, GREEN, ORANGE, PURPLE, RED, fit, pictures, show, write_below
 
 FRAMES = {"sure": GREEN, "torn": ORANGE, "mistaken": RED}
-KEY = "blue box: target · dashed: what else was clicked · dots: drawn clicks · frame: sure, torn (orange), mistaken (red)"
+KEY = "blue box: target · dashed: what else was clicked · dots: drawn clicks · frame: green sure, yellow torn, red not"
 LINES = 3  # below a picture
 
 
