@@ -64,13 +64,12 @@ class Reader:
 
     async def grasp(self) -> None:
         """Find the elements of all frames; to be called again when the page has changed."""
-        self.frames, self.lost = [], 0
+        self.frames = []
         tree = (await self.cdp.send("Page.getFrameTree"))["frameTree"]
         for frame_id in _frame_ids(tree):
-            try:
+            with suppress(browser_errors()):  # gone since
                 self.frames.append(await self._frame(frame_id))
-            except browser_errors():  # of another process, or gone since
-                self.lost += 1
+        self.lost = len(self.page.frames) - len(self.frames)  # of another process: sandboxed, or of another origin
 
     async def read(self, before: list[list[dict]]) -> Reading:
         """Measure what was grasped; what is not where it was `before` (see `boxes`) moves."""

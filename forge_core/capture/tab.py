@@ -10,7 +10,7 @@ from forge_core.capture.store import Item
 from forge_core.evaluation.browser import Guard, PageError, browser_errors, load
 
 OVERLAP = 0.85  # of what is seen: how far a page is scrolled for the next screen
-PAUSE, LOOKS = 0.15, 12  # s between two looks at a page that is still changing; looks at most
+PAUSE, LOOKS = 0.15, 8  # s between two looks at a page that is still changing; looks at most
 IDLE = 3.0  # s at most that a loaded page may go on fetching
 READING = ("GET", "HEAD", "OPTIONS")
 _NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)

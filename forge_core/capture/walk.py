@@ -150,13 +150,11 @@ class _Walk:
                 raise PageError(f"Chromium crashed {CRASHES} times")
             async with asyncio.timeout(PATIENCE * self.settings.seconds):
                 await page.see()
-        except PageError as error:
-            status = self.site.written(str(error))
-        except (TimeoutError, *_errors()) as error:
+        except (PageError, TimeoutError, browser_errors()) as error:
             if page.crashed or not self.browser.is_connected():
                 self.crashes[key] += 1
                 raise _Crashed from error
-            status = _first_line(error) or "it took too long"
+            status = self.site.written(_first_line(error)) or "it took too long"
         seconds = time.monotonic() - started
         visit = page.visit(depth, status, seconds)
         self.store.add_visit(visit)
@@ -168,10 +166,6 @@ class _Walk:
         what = f"{len(visit.screens)} screens" if visit.status == "ok" else visit.status
         text = f"{visit.url} {visit.viewport} {visit.theme}: {what}, {visit.seconds:.1f} s"
         self.progress.show(self.pages + 1, known, f"[{self.pages + 1}/{known}] {text}")
-
-
-def _errors() -> tuple[type[Exception], ...]:
-    return (browser_errors(),)
 
 
 def _first_line(error: Exception) -> str:
