@@ -156,19 +156,17 @@ class OwnAppParams(NotebookParams):
     """06: an app captured, stage 2 continued on it, where it hesitates; what else it takes is as the run had it."""
 
     places: list[Text]  # folders of HTML files, or addresses of pages
-    capture_dir: Text  # screens, raw rows and the test set; kept, so another capture takes another folder
-    data_dir: Text  # the captured rows, preprocessed
+    capture_dir: Text  # screens, rows and the test set; kept, so pages that changed need another folder
     viewports: list[Text]  # WIDTHxHEIGHT in px, or desktop, tablet, phone
     themes: list[Literal["light", "dark"]]
     pages: Positive  # of each place, at most
     test_share: Annotated[float, Field(gt=0, lt=1)]  # of the pages, kept from training; `seed` draws them
-    parent_adapter: Text  # stage 2 of notebook 04
-    output_dir: Text
+    output_dir: Text  # checkpoints, and final/ when done
     learning_rate: Annotated[float, Field(gt=0)]
     epochs: Annotated[float, Field(gt=0)]
+    instruction: Text  # what it is told when it acts live, and on each page of the flow
+    flow: list[Text]  # "page: name of the element that leads on"
     draws: Positive  # answers drawn to a question, to see whether they agree
-    instruction: Text  # what it is asked on each page of the flow, and when it acts live
-    flow: list[Text]  # "page: name of the element that leads on", in order
     live_steps: Positive  # actions on the live page, at most
 
 

@@ -6,7 +6,6 @@ import pytest
 
 from forge_core.data.screenspot import Target
 from forge_core.evaluation.hesitation import NOTHING, Element, ask, hesitations
-from forge_core.hesitation_plots import clouds
 
 SAVE, SEND, FORM = (0.1, 0.1, 0.3, 0.2), (0.4, 0.1, 0.6, 0.2), (0.0, 0.0, 0.7, 0.5)
 ELEMENTS = {"a.png": [Element("Form", FORM), Element("Save", SAVE), Element("Send", SEND)]}
