@@ -106,7 +106,7 @@ def plan(profile: str, first: str | None, only: str | None) -> tuple[Profile, li
     forced = bool(first or only)
     minutes = prices.minutes
     return prices, [
-        Step(name, values[name], minutes.get(name), forced, "" if only else _obstacle(name)) for name in chosen
+        Step(name, values[name], minutes.get(name), forced, "" if only else obstacle(name)) for name in chosen
     ]
 
 
@@ -236,7 +236,7 @@ def _collect(problems: list[str], function, *arguments):
         return None
 
 
-def _obstacle(notebook: str) -> str:
+def obstacle(notebook: str) -> str:
     """Why an optional notebook, which opens pages, cannot run on this machine; "" where it can."""
     if notebook in OPTIONAL:
         try:
