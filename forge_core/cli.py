@@ -88,12 +88,25 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=0, help="targets scored, drawn by platform and kind")] = None,
     zoom: Annotated[bool | None, typer.Option("--zoom", help="a second look round each click, scored beside")] = None,
     votes: Annotated[int | None, typer.Option(min=2, help="answers that vote on a click, scored beside")] = None,
+    benchmark_dir: Annotated[
+        str | None, typer.Option(help="another benchmark, such as data/forgespot/screenspot")
+    ] = None,
+    baselines: Annotated[str | None, typer.Option(help="centre,random,ocr: some of them")] = None,
+    run: Annotated[str | None, typer.Option(help="results go to runs/RUN, beside those of the course")] = None,
 ) -> None:
     """Score base, stage 1 and stage 2 as notebook 05 does, and write report.html. What was answered stands."""
     from forge_core.evaluation.run import report
+    from forge_core.params import check
 
-    changes = {name: value for name, value in (("limit", limit), ("zoom", zoom), ("votes", votes)) if value is not None}
-    say_errors(lambda: report(_load(params, "05_evaluate_screenspot").model_copy(update=changes)))
+    named = {"limit": limit, "zoom": zoom, "votes": votes, "benchmark_dir": benchmark_dir, "run": run}
+    named["baselines"] = None if baselines is None else list(_list(baselines))
+    changes = {name: value for name, value in named.items() if value is not None}
+
+    def evaluate_it() -> None:
+        given = _load(params, "05_evaluate_screenspot")
+        report(check("05_evaluate_screenspot", given.model_dump() | changes, str(params)))
+
+    say_errors(evaluate_it)
 
 
 @app.command()
@@ -222,8 +235,22 @@ def download(params: Annotated[Path, typer.Argument(help="a 01_explore_data.yaml
     say_errors(lambda: obtain(_load(params, "01_explore_data")))
 
 
-@data.command()
-def benchmark(
+benchmark = typer.Typer(no_args_is_help=True, help="ForgeSpot, the benchmark of real pages (docs/forgespot.md).")
+app.add_typer(benchmark, name="benchmark")
+
+
+@benchmark.command()
+def build(
+    out: Annotated[Path, typer.Option(help="what is written; run again, it goes on there")] = Path("data/forgespot"),
+) -> None:
+    """Fetch the pinned page packages and capture them (extra `capture`, npm): a test set, and rows to train on."""
+    from forge_core.capture import forgespot
+
+    say_errors(lambda: forgespot.build(out))
+
+
+@data.command("benchmark")
+def get_benchmark(
     name: Annotated[str, typer.Argument(help="screenspot_v1, screenspot_v2 or screenspot_pro")],
     folder: Annotated[Path, typer.Argument(help="where to put it")],
     mirror: Annotated[str, typer.Option(help="a folder that stands in for the hub")] = "",

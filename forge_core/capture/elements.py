@@ -188,7 +188,7 @@ def clean(name: str) -> str:
 def _named(name: str, about: dict) -> tuple[str, str]:
     """(name, kind) of an element. An element without words in or at it is an icon; its name may be its class's."""
     shown = clean(about["text"])
-    kind = "text" if re.search(r"\w", shown) else "icon"
+    kind = "text" if re.search(rf"[\w{MASK}]", shown) else "icon"
     name = clean(name) or clean(about["name"])
     if not re.search(r"\w", name) and kind == "icon":
         name = next(filter(None, map(icon_name, about["marks"])), "")

@@ -3,11 +3,14 @@
 Only on this machine (127.0.0.1, localhost), and sent only where the page comes from a folder that is served here.
 """
 
+from contextlib import suppress
 from random import Random
 from urllib.parse import urlsplit
 
 from forge_core.capture.elements import Reading
 from forge_core.capture.store import Item, Step, Task
+from forge_core.capture.tab import IDLE
+from forge_core.evaluation.browser import browser_errors
 
 LOCAL = {"127.0.0.1", "localhost", "::1"}
 LONGEST = 8  # steps
@@ -102,7 +105,9 @@ async def _send(page, steps: list[Step]) -> None:
     if page.site.folder is None:
         return
     page.tab.guard.going = True
-    await page.tab.press(steps[-1].item)
+    with suppress(browser_errors()):  # a page may send it by a script, and stay
+        async with page.tab.page.expect_navigation(timeout=1000 * IDLE):
+            await page.tab.press(steps[-1].item)
     await page.tab.rest()
     page.tab.guard.going = False
     if page.site.label(page.tab.page.url) != page.label:

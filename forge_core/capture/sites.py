@@ -36,6 +36,7 @@ class Site:
     base: str
     starts: list[str]
     folder: Path | None = None
+    start: str = ""
     robots: RobotFileParser = field(default_factory=RobotFileParser)
 
     def label(self, url: str) -> str:
@@ -70,11 +71,15 @@ class Site:
 
 @dataclass(frozen=True)
 class Place:
-    """A URL or a folder to capture; of a folder `pages` may name its pages (default: all its HTML files)."""
+    """A URL or a folder to capture; of a folder `pages` may name its pages (default: all its HTML files).
+
+    `start` is JavaScript that makes a loaded page show what it has.
+    """
 
     address: str
     name: str = ""  # of the site; "" is the folder's name, or the host
     pages: tuple[str, ...] = ()
+    start: str = ""
 
 
 @contextmanager
@@ -99,13 +104,19 @@ def opened(place: Place, names: set[str]) -> Iterator[Site]:
     if not pages:
         raise ValueError(f"{address}: no .html file in this folder; name the folder that a web server would serve")
     with served(folder) as base:
-        yield Site(_free(place.name or folder.name, names), base, [f"{base}/{quote(page)}" for page in pages], folder)
+        yield Site(
+            _free(place.name or folder.name, names),
+            base,
+            [f"{base}/{quote(page)}" for page in pages],
+            folder,
+            place.start,
+        )
 
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """The origin at which a folder is served, on 127.0.0.1 only, as long as the block runs."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    server = _Server(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -114,6 +125,13 @@ def served(folder: Path) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_) -> None:
+        """A browser may leave before it has read all."""
 
 
 class _Quiet(SimpleHTTPRequestHandler):

@@ -49,13 +49,15 @@ class Tab:
         self.page, self.guard, self.seconds, self.mask = page, guard, seconds, list(mask)
         self.reader = Reader(page, cdp)
 
-    async def open(self, url: str) -> None:
-        """Go to a page and wait until it is loaded, drawn and fetches no more. Raises PageError."""
+    async def open(self, url: str, start: str = "") -> None:
+        """Go to a page and wait until it is loaded and fetches no more; `start` is run in it then. Raises PageError."""
         self.guard.going = True
         await load(self.page, url, self.guard, self.seconds, "load")
         if not self.guard.inside(self.page.url):
             raise PageError(f"it leads to another origin, {self.page.url:.60}")
         await self.rest()
+        if start:
+            await self.page.evaluate(start)
         self.guard.going = False
 
     async def rest(self) -> None:

@@ -190,7 +190,7 @@ class _Page:
     async def open(self) -> None:
         """Open the page anew, no sooner than the site wants."""
         await asyncio.sleep(self.site.wait(self.settings.delay))
-        await self.tab.open(self.site.address(self.label))
+        await self.tab.open(self.site.address(self.label), self.site.start)
 
     async def _scrolled(self) -> list:
         """The page from its top to its end; returns what opens something at its top."""

@@ -23,6 +23,7 @@ from forge_core.doctor import CHROMIUM
 ARGUMENTS = (
     *("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--webrtc-ip-handling-policy=disable_non_proxied_udp"),
+    "--disable-partial-raster",  # else a pixel at a corner depends on what was drawn before
 )
 _PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"\w[\w.-]*|[0-9a-f:]+", re.ASCII)  # a name, or IPv6; no sign that means more to a proxy's list
