@@ -7,7 +7,7 @@ from forge_core import paths
 from forge_core.params import MODELS, OPTIONAL, ParamsError, cell_values, check, load, load_profile
 
 FILES = sorted((paths.ROOT / "params").glob("*/[0-9]*.yaml"))
-PROFILES = ["embedded", "vast-16gb", "vast-24gb", "vast-80gb"]
+PROFILES = ["embedded", "capture", "vast-16gb", "vast-24gb", "vast-80gb"]
 GOOD = yaml.safe_load((paths.ROOT / "params/embedded/03_train_grounding.yaml").read_text())
 
 

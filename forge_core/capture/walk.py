@@ -45,6 +45,7 @@ class Settings:
     seconds: float = 20.0  # that a page may take to load
     scrolls: int = 3  # screens below the first
     openers: int = 3  # menus and dialogs of a page
+    forms: bool = True  # filled in step by step, on this machine only
     mask: tuple[str, ...] = ()
     storage_state: str = ""
 
@@ -182,7 +183,8 @@ class _Page:
                 openers = await self._scrolled()
                 for number, opener in enumerate(openers[: self.settings.openers], start=1):
                     await self._opened(opener, number)
-                await forms.fill_in(self)
+                if self.settings.forms:
+                    await forms.fill_in(self)
             finally:
                 self.blocked = self.tab.guard.take()
                 self.crashed = self.tab.guard.crashed
