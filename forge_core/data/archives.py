@@ -102,7 +102,7 @@ def _numbered_parts(archive: Path) -> list[Path]:
 
 def _extract(archive: Path, files: list[Path], folder: Path) -> None:
     try:
-        if archive.suffix == ".zip":
+        if archive.suffix in (".zip", ".whl"):
             _extract_zip(archive, folder)
         else:
             _extract_tar(archive, files, folder)

@@ -1,0 +1,229 @@
+"""The page packages of ForgeSpot: pinned, MIT-licensed releases of npm and PyPI whose HTML pages are served.
+
+    folder = unpack(PACKAGES["fomantic-ui"], Path("data/forgespot/packages"))
+    pages(PACKAGES["fomantic-ui"], folder)  # ['examples/attached.html', ...]
+
+The packages come by `npm pack` and `pip download`, so the registry settings of this machine hold, and a file whose hash
+is not the table's is not used. A page that needs other hosts to look right, or shows nothing to click, is not listed.
+"""
+
+import base64
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from forge_core.data import archives
+
+WEB = ("desktop", "tablet", "phone")
+# a task begins with a click on a cover and ends by a clock; shown is the task alone, as wide as the window
+_MINIWOB = """
+core.EPISODE_MAX_TIME = 1e9;
+core.startEpisodeReal();
+for (const id of ['reward-display', 'click-canvas']) document.getElementById(id).style.display = 'none';
+document.documentElement.style.zoom = innerWidth / 160;
+"""
+_MIT = "permission is hereby granted, free of charge, to any person obtaining a copy"
+
+
+class PackageError(OSError):
+    """A package that cannot be had or must not be used: which, why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A release whose folder `root` is served. `pages` minus `without` are glob patterns below it.
+
+    `digest` is npm's integrity, or "sha256-" and base64 for PyPI. `copies` (file, folders): a file which pages ask for
+    beside them, where the release has it elsewhere. `start` is JavaScript that makes a loaded page show its content.
+    """
+
+    name: str
+    registry: str  # npm | pypi
+    version: str
+    digest: str
+    licence_file: str
+    root: str
+    pages: tuple[str, ...]
+    viewports: tuple[str, ...]
+    part: str  # train | test
+    without: tuple[str, ...] = ()
+    copies: tuple[tuple[str, str], ...] = ()
+    start: str = ""
+    licence: str = "MIT"
+
+    @property
+    def archive(self) -> str:
+        """The name of the file which the registry's own command writes."""
+        return f"{self.name}-{self.version}" + (".tgz" if self.registry == "npm" else "-py3-none-any.whl")
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What fetches the archive into a folder named after it."""
+        if self.registry == "npm":
+            return ("npm", "pack", f"{self.name}@{self.version}", "--pack-destination")
+        return (sys.executable, "-m", "pip", "download", "--no-deps", f"{self.name}=={self.version}", "--dest")
+
+
+_TABLE = (
+    Package(
+        name="startbootstrap-sb-admin-2",
+        registry="npm",
+        version="4.1.4",
+        digest="sha512-Zr0JNu4tRD4EJVDwVLETKWfMniFx4Dy3qAnJ96ucqUqIZ8Ns4/H5a6Y0E44/K5lxO05EBQwi24hPxaLEz+2IhA==",
+        licence_file="package/LICENSE",
+        root="package",
+        pages=("*.html",),
+        viewports=WEB,
+        part="train",
+    ),
+    Package(
+        name="admin-lte",
+        registry="npm",
+        version="2.4.18",
+        digest="sha512-AfIdoUWdbQA0OmW7PnP8GJ3u6RMKNXefN3DRTBHCQXd7VeyJahUfZWtV62ppDxcdjpx0L08ypPV55ARmdGdOIw==",
+        licence_file="package/LICENSE",
+        root="package",
+        pages=("index.html", "index2.html", "starter.html", "pages/*.html", "pages/*/*.html"),
+        # CKEditor is not MIT; pictures and a film of other hosts; nothing to click
+        without=("pages/forms/editors.html", "pages/UI/timeline.html", "pages/examples/invoice-print.html"),
+        viewports=WEB,
+        part="train",
+    ),
+    Package(
+        name="gentelella",
+        registry="npm",
+        version="4.2.0",
+        digest="sha512-etbwRsQv+fl5tAnmE+SCZGGWWU6H6EudoWFZEPDJ93jGtVlDOnUmG09XW/BY+V3K1n28jZJ3fJx4V3WH7MVzOQ==",
+        licence_file="package/LICENSE.txt",
+        root="package/dist",
+        pages=("production/*.html",),
+        without=("production/map.html",),  # its map's style and tiles lie on other hosts
+        viewports=WEB,
+        part="train",
+    ),
+    Package(
+        name="fomantic-ui",
+        registry="npm",
+        version="2.9.4",
+        digest="sha512-vuZ0LDIXqCW4yo9FQ5E8nUHxs7NdgzsvkGIKk3djDkMOcEPi3qYqhFdik410ZlUOZkej0Cp4wJ7AvbYGGSJtow==",
+        licence_file="package/LICENSE.md",
+        root="package",
+        pages=("examples/*.html", "examples/components/*.html"),
+        without=("examples/grid.html", "examples/components/table.html"),  # nothing to click
+        viewports=WEB,
+        part="test",
+    ),
+    Package(
+        name="spectre.css",
+        registry="npm",
+        version="0.5.9",
+        digest="sha512-9jUqwZmCnvflrxFGcK+ize43TvjwDjqMwZPVubEtSIHzvinH0TBUESm1LcOJx3Ur7bdPaeOHQIjOqBl1Y5kLFw==",
+        licence_file="package/LICENSE",
+        root="package/docs",
+        pages=("*.html", "*/*.html"),
+        without=("examples/starter.html", "rtl.html", "elements/media.html"),  # bare; broken; a film of another host
+        viewports=WEB,
+        part="test",
+    ),
+    Package(
+        name="jquery-mobile",
+        registry="npm",
+        version="1.4.1",
+        digest="sha512-5CIKR+jQ34GMNz8vGpiNIxQ2zfmEXpbCI0hFfyHYi/MDhdkJLpk2lFl2txjPxkAbHSvJLntNJgS//OrA1nBIkg==",
+        licence_file="package/MIT-LICENSE.txt",
+        root="package/dist/demos",
+        pages=("index.html", "*/*.html"),
+        without=(
+            *("examples/*", "faq/*", "widgets/*", "intro/rwd.html"),  # of an older release: their styles are gone
+            *("old-faq-pages/*", "swipe-page/[b-z]*", "tabs/ajax-content.html"),  # text, photos, a fragment
+            *("backbone-requirejs/*", "datepicker/*", "listview-nested-lists/*"),  # need what is not here, ...
+            *("map-*/*", "popup-iframe/*", "theme-classic/*", "icons-grunticon/*"),  # ... or lies on other hosts
+        ),
+        copies=(("js/jquery.js", "*/js"),),
+        viewports=("phone", "tablet"),
+        part="test",
+    ),
+    Package(
+        name="miniwob",
+        registry="pypi",
+        version="1.1.0",
+        digest="sha256-KXAG6EIZ1WrQN+hDUn7Xc6SoJQncQ7YDHsSjrT4+Ydk=",
+        licence_file="miniwob-1.1.0.dist-info/licenses/LICENSE",
+        root="miniwob/html",
+        pages=("miniwob/*.html",),
+        viewports=("phone",),
+        part="test",
+        start=_MINIWOB,
+    ),
+)
+PACKAGES = {package.name: package for package in _TABLE}
+
+
+def unpack(package: Package, cache: Path) -> Path:
+    """The folder to serve: fetched once into `cache`, hash and licence checked. Raises PackageError, ArchiveError."""
+    cache.mkdir(parents=True, exist_ok=True)
+    whole = archives.unpack(_fetched(package, cache), cache / f"{package.name}-{package.version}")
+    licence = whole / package.licence_file
+    text = " ".join(licence.read_text(encoding="utf-8").lower().split()) if licence.is_file() else ""
+    if _MIT not in text:
+        raise PackageError(f"{package.name} {package.version}: {package.licence_file} is not an MIT licence; not used")
+    folder = whole / package.root
+    for file, places in package.copies:
+        _copy(folder / file, folder, places)
+    return folder
+
+
+def pages(package: Package, folder: Path) -> list[str]:
+    """Paths of the package's pages below the folder that is served, sorted. Raises PackageError where there is none."""
+    found = {path for pattern in package.pages for path in folder.glob(pattern)}
+    found -= {path for pattern in package.without for path in folder.glob(pattern)}
+    if not found:
+        raise PackageError(f"{package.name} {package.version}: no page in {folder} matches {', '.join(package.pages)}")
+    return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+def _fetched(package: Package, cache: Path) -> Path:
+    """The package's archive in `cache`, with the hash of the table."""
+    archive = cache / package.archive
+    if not archive.is_file():
+        with TemporaryDirectory(dir=cache) as folder:
+            _run(package, [*package.command, folder])
+            found = list(Path(folder).iterdir())
+            if len(found) != 1:
+                raise PackageError(f"{package.name}: expected one file, got {[path.name for path in found]}")
+            _check(package, found[0])
+            os.replace(found[0], archive)
+    _check(package, archive)
+    return archive
+
+
+def _run(package: Package, command: list[str]) -> None:
+    """Run a registry's own command; what it says last is the reason where it fails."""
+    if shutil.which(command[0]) is None:
+        raise PackageError(f"{package.name}: no {command[0]} here: apt-get install npm")
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()
+        raise PackageError(
+            f"{package.name} {package.version} cannot be fetched: {said[-1]:.200} ({' '.join(command[:-1])})"
+        )
+
+
+def _check(package: Package, archive: Path) -> None:
+    """Raises PackageError where a file is not the one of the table."""
+    kind, _, expected = package.digest.partition("-")
+    found = base64.b64encode(hashlib.new(kind, archive.read_bytes()).digest()).decode()
+    if found != expected:
+        raise PackageError(f"{archive}: {kind} {found}, expected {expected}; not used, delete it to fetch it again")
+
+
+def _copy(file: Path, folder: Path, places: str) -> None:
+    """Put a file of the release where pages ask for it, in each folder below `folder` that matches `places`."""
+    for place in folder.glob(places):
+        if place.is_dir() and not (place / file.name).exists():
+            shutil.copyfile(file, place / file.name)
