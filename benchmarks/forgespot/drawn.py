@@ -2,7 +2,7 @@
 
 They teach reading: any word in any font at any place, and no two screens alike. What pages look like is for the
 rendered ones to teach. A row has the form of `render.py`'s: words as [text, top, bottom, middles of the letters (px)],
-items as [role, name, left, top, right, bottom, kind].
+items as [role, name, left, top, right, bottom, kind] and, where it has one, its context.
 """
 
 import json

@@ -204,17 +204,16 @@ def middle(box: tuple[float, float, float, float]) -> tuple[float, float, float,
 
 
 def questions(rng: Random, row: dict, window: tuple[float, float, float, float]) -> Iterator[tuple[str, str, tuple]]:
-    """(instruction, name, box in [0, 1]) of what lies in the window: items of a unique name, and any run of words."""
+    """(instruction, name, box in [0, 1]) of what lies in the window: items told apart by name and context, word runs."""
     width, height, items = row["width"], row["height"], row["items"]
-    counts = Counter(item[1] for item in items)
+    counts = Counter((name, *context) for _, name, _, _, _, _, _, *context in items)
     found = []
-    for role, name, *box, kind in items:
-        if counts[name] == 1:
+    for role, name, left, top, right, bottom, kind, *context in items:
+        if counts[name, *context] == 1:
             called = synonym(rng, name) if kind == "icon" else name
-            item = Item(role=role, name=called, box=tuple(box), kind=kind)
-            found.append(
-                (instruction(item, rng), called, (box[0] / width, box[1] / height, box[2] / width, box[3] / height))
-            )
+            item = Item(role=role, name=called, box=(left, top, right, bottom), kind=kind, context=tuple(context))
+            box = (left / width, top / height, right / width, bottom / height)
+            found.append((instruction(item, rng), called, box))
     runs = list(word_runs(rng, row, 12 if len(found) > 12 else 40))
     chosen = [each for each in [*found, *runs] if inside(each[2], window)]
     rng.shuffle(chosen)

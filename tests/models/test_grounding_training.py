@@ -7,11 +7,11 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+
 from benchmarks.forgespot.drawn import draw
-from benchmarks.forgespot.model import build_processor
+from benchmarks.forgespot.model import LETTERS, build_processor
 from benchmarks.forgespot.samples import Samples, collate, read
 from benchmarks.forgespot.train import Learner
-
 from forge_core.actions.prompts import read_answer
 from forge_core.actions.unified import click_point
 from forge_core.evaluation.predict import prompt, read_screen
@@ -64,8 +64,7 @@ def test_an_answer_clicks_where_the_model_is_told_to_look(samples, sample):
 def test_patches_read_the_letters_that_stand_there():
     row = {"width": 1024, "height": 1024, "words": [["Save", 100, 120, [17, 24, 33, 47]], ["x", 108, 112, [60]]]}
     letters = read(row, 1024)
-    spelled = ["".join(" 0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"[code] for code in patch if code)
-               for patch in letters[6, 1:4]]  # fmt: skip
+    spelled = ["".join(LETTERS[code - 1] for code in patch if code) for patch in letters[6, 1:4]]
     assert spelled == ["Sa", "ve", "x"]
     assert np.count_nonzero(letters) == 5
 
