@@ -204,7 +204,7 @@ def middle(box: tuple[float, float, float, float]) -> tuple[float, float, float,
 
 
 def questions(rng: Random, row: dict, window: tuple[float, float, float, float]) -> Iterator[tuple[str, str, tuple]]:
-    """(instruction, name, box in [0, 1]) of what lies in the window: items told apart by name and context, word runs."""
+    """(instruction, name, box in [0, 1]) of what lies in the window: items told apart by their names, and word runs."""
     width, height, items = row["width"], row["height"], row["items"]
     counts = Counter((name, *context) for _, name, _, _, _, _, _, *context in items)
     found = []
