@@ -178,7 +178,7 @@ def unique_words(row: dict) -> dict[str, tuple[float, float, float, float]]:
     counts = Counter(word[0] for word in row["words"])
     width, height = row["width"], row["height"]
     return {
-        text: (middles[0] / width, (top + bottom) / 2 / height, middles[-1] / width, (top + bottom) / 2 / height)
+        text: (min(middles) / width, (top + bottom) / 2 / height, max(middles) / width, (top + bottom) / 2 / height)
         for text, top, bottom, middles in row["words"]
         if counts[text] == 1
     }
@@ -239,9 +239,10 @@ def word_runs(rng: Random, row: dict, count: int) -> Iterator[tuple[str, str, tu
         name = " ".join(word[0] for word in run)
         if len(name) < 2 or len(name) > 60 or all(counts[word[0]] > 1 for word in run):
             continue
-        (_, top, bottom, middles), end = run[0], run[-1][3][-1]
+        (_, top, bottom, first_middles), last_middles = run[0], run[-1][3]
+        start, end = min(first_middles), max(last_middles)  # a word may be broken over two lines
         item = Item(role=rng.choice(("link", "button")), name=name, box=(0, 0, 1, 1), kind="text")
-        box = ((middles[0] - 4) / width, top / height, (end + 4) / width, bottom / height)
+        box = ((start - 4) / width, top / height, (end + 4) / width, bottom / height)
         yield instruction(item, rng), name, box
 
 

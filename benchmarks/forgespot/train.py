@@ -226,9 +226,10 @@ def run_phase(learner: Learner, optims: list, loader, clock: Clock, until: float
         with autocast():
             result = learner(batch)
         sum(weight * result[key] for key, weight in WEIGHTS.items()).backward()
-        nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
+        finite = nn.utils.clip_grad_norm_(learner.parameters(), 1.0).isfinite()
         for optim in optims:
-            optim.step()
+            if finite:
+                optim.step()
             optim.zero_grad()
         recent.append({key: value.detach() for key, value in result.items()})
         clock.done += 1
