@@ -9,6 +9,7 @@ alive. The dense heads are thrown away afterwards. About 40 minutes on 2 CPU cor
 """
 
 import argparse
+import math
 import time
 from collections import deque
 from pathlib import Path
@@ -85,25 +86,25 @@ class Pretrainer(nn.Module):
         return out
 
 
-def initialise(trainer: Pretrainer, sample_pixels: torch.Tensor) -> None:
+def start_tower(embeddings: nn.Module, sample_pixels: torch.Tensor) -> None:
     """Data-dependent start: patches whitened by PCA, positions as 2-D sinusoids. Reading starts minutes earlier."""
-    vision = trainer.vlm.model.vision_model.embeddings
-    patches = F.unfold(sample_pixels.float() / 127.5 - 1, embedded.PATCH, stride=embedded.PATCH)  # (B, 768, 256)
-    patches = patches.transpose(1, 2).reshape(-1, 3 * embedded.PATCH**2)
+    size, hidden, side = embeddings.patch_size, embeddings.embed_dim, embeddings.num_patches_per_side
+    patches = F.unfold(sample_pixels.float() / 127.5 - 1, size, stride=size)  # (B, 3 * size**2, patches)
+    patches = patches.transpose(1, 2).reshape(-1, 3 * size**2)
     mean = patches.mean(0)
     values, vectors = torch.linalg.eigh((patches - mean).T @ (patches - mean) / len(patches))
-    scale = (values[-embedded.HIDDEN :] + 1e-2 * values[-embedded.HIDDEN :].mean()).rsqrt()
-    weight = (vectors[:, -embedded.HIDDEN :] * scale).T * 0.5  # (D, 768)
-    angle = torch.arange(PATCHES)[:, None] * (2.0 ** -torch.linspace(-1, 4, embedded.HIDDEN // 4))[None]
-    wave = torch.cat([angle.sin(), angle.cos()], -1) * 0.5  # (16, D/2)
-    grid = torch.cat([wave[:, None].expand(-1, PATCHES, -1), wave[None].expand(PATCHES, -1, -1)], -1)
+    scale = (values[-hidden:] + 1e-2 * values[-hidden:].mean()).rsqrt()
+    weight = (vectors[:, -hidden:] * scale).T * 0.5  # (D, 3 * size**2)
+    angle = torch.arange(side)[:, None] * (2.0 ** -torch.linspace(-1, math.log2(side), hidden // 4))[None]
+    wave = torch.cat([angle.sin(), angle.cos()], -1) * 0.5  # (side, D/2)
+    grid = torch.cat([wave[:, None].expand(-1, side, -1), wave[None].expand(side, -1, -1)], -1)
     with torch.no_grad():
-        vision.patch_embedding.weight.copy_(weight.view_as(vision.patch_embedding.weight))
-        vision.patch_embedding.bias.copy_(-(weight @ mean))
-        vision.position_embedding.weight.copy_(grid.reshape(PATCHES**2, -1))
+        embeddings.patch_embedding.weight.copy_(weight.view_as(embeddings.patch_embedding.weight))
+        embeddings.patch_embedding.bias.copy_(-(weight @ mean))
+        embeddings.position_embedding.weight.copy_(grid.reshape(side**2, -1))
 
 
-def optimizers(trainer: Pretrainer) -> list[torch.optim.Optimizer]:
+def optimizers(trainer: nn.Module) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the layers, AdamW for embeddings, heads and vectors."""
     layers = [p for n, p in trainer.named_parameters() if p.ndim == 2 and (".layers." in n or "connector" in n)]
     chosen = {id(p) for p in layers}
@@ -123,7 +124,8 @@ def pretrain(
     skip = (start + INITIAL) * batch_size if start else 0
     loader = iter(DataLoader(Screens(seed, skip), batch_size=batch_size, num_workers=1, prefetch_factor=8))
     if not start:
-        initialise(trainer, torch.cat([next(loader)["pixels"] for _ in range(INITIAL)]))
+        pixels = torch.cat([next(loader)["pixels"] for _ in range(INITIAL)])
+        start_tower(trainer.vlm.model.vision_model.embeddings, pixels)
     began, recent = time.monotonic(), deque(maxlen=50)
     for step in range(start, steps):
         for group in (group for optim in optims for group in optim.param_groups):
