@@ -19,17 +19,27 @@ ROLES = (
     *("menuitem", "menuitemcheckbox", "menuitemradio", "option", "slider", "spinbutton", "treeitem"),
     *("DisclosureTriangle", "PopUpButton", "ComboBoxSelect", "ComboBoxMenuButton", "ComboBoxGrouping"),
     *("TextFieldWithComboBox", "MenuItem", "ListBoxOption", "MenuListOption", "ToggleButton", "ColorWell", "Date"),
+    *("DateTime", "InputTime"),
 )
-PLAIN = {"DisclosureTriangle": "button", "PopUpButton": "combobox", "ComboBoxSelect": "combobox"}
+CONTROLS = {
+    "Date",
+    "DateTime",
+    "InputTime",
+    "Video",
+    "Audio",
+    "ColorWell",
+}  # drawn by Chromium, with parts of their own
+PLAIN = {"DisclosureTriangle": "button", "PopUpButton": "combobox", "ComboBoxSelect": "combobox", "Date": "textbox"}
+PLAIN |= {"DateTime": "textbox", "InputTime": "textbox"}
 LONGEST = 60  # characters of a name that a person would still say
 MASK = "\N{FULL BLOCK}"
 _UNSEEN = re.compile(r"[\ue000-\uf8ff\U000f0000-\U0010ffff\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\u00ad]")
 # icon fonts: fa-trash, glyphicon-cog, bi-x, mdi-bell, ti-search, weui-icon-info, icon-home; "search icon"
 _ICON = re.compile(
-    r"(?:^|[\s#/])(?:(?:fa|glyphicon|bi|mdi|ti|ion|ri|la|lni|feather|lucide|material|weui-icon|icons?)-)"
+    r"(?:^|[\s#/])(?:(?:fa|glyphicon|bi|mdi|ti|ion|ri|la|lni|feather|lucide|material|weui-icon|ui-icon|icons?)-)"
     r"(?!(?:fw|lg|xs|sm|stack|spin|pulse|solid|regular|brands|[0-9]+x?)\b)([a-z][a-z-]*)"
 )
-_NAMED_ICON = re.compile(r"^((?:[a-z]+ )+)icons?\b")
+_NAMED_ICON = re.compile(r"^(?!ui )((?:[a-z]+ )+)icons?\b")
 _SHAPES = re.compile(r"-(?:alt|o|fill|filled|outline|outlined|line|circle-o|square-o|[0-9]+)\b")
 _SIZES = {"large", "big", "huge", "massive", "small", "mini", "tiny", "link", "fitted", "inverted", "circular"}
 
@@ -169,11 +179,27 @@ def _frame_ids(tree: dict) -> list[str]:
 
 def _targets(nodes: list[dict]) -> list[tuple[str, str, int]]:
     """(role, name, id) of the nodes of an accessibility tree that have a role to click."""
+    known = {node["nodeId"]: node for node in nodes}
     return [
         (role, str(node.get("name", {}).get("value", "")), node["backendDOMNodeId"])
         for node in nodes
-        if (role := node.get("role", {}).get("value")) in ROLES and not node["ignored"] and "backendDOMNodeId" in node
+        if (role := _role_of(node)) in ROLES
+        and not node["ignored"]
+        and "backendDOMNodeId" in node
+        and not _inside_a_control(node, known)
     ]
+
+
+def _role_of(node: dict) -> str:
+    return node.get("role", {}).get("value", "")
+
+
+def _inside_a_control(node: dict, known: dict[str, dict]) -> bool:
+    """Whether a node is a part that Chromium draws: a script that touches one ends the page's process."""
+    while (node := known.get(node.get("parentId", ""))) is not None:
+        if _role_of(node) in CONTROLS:
+            return True
+    return False
 
 
 def _role(role: str) -> str:

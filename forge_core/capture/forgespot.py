@@ -27,15 +27,16 @@ from forge_core.paths import resolve
 REFERENCE = Path(__file__).parent / "forgespot.json"
 CHECKSUMS = "checksums.json"
 SEED = 17
-PAGES = 16  # of a package at most
+PAGES = {"train": 14, "test": 36}  # of a package at most
 TARGETS = 6  # of a test screen at most
+REPEATS = 4  # of a name in a package: else a menu that is on every page would be the test
 FONTS = ("sans-serif", "serif", "monospace", "Arial", "Helvetica", "Roboto", "Open Sans", "Lato", "Nunito", "Segoe UI")
 
 
 def settings(package: Package) -> Settings:
     """How a package is captured: each page in its viewports, one screen further down, two menus or dialogs."""
-    sizes = package.viewports
-    return Settings(viewports=sizes, themes=("light",), depth=0, pages=PAGES, scrolls=1, openers=2, forms=False)
+    sizes, pages = package.viewports, PAGES[package.part]
+    return Settings(viewports=sizes, themes=("light",), depth=0, pages=pages, scrolls=1, openers=2, forms=False)
 
 
 def build(out: str | Path) -> dict:
@@ -53,7 +54,7 @@ def build(out: str | Path) -> dict:
     screens = screens_of(out, visits)
     test = [screen for screen in screens if PACKAGES[screen.site].part == "test"]
     train = [screen for screen in screens if PACKAGES[screen.site].part == "train"]
-    written = rows.write_raw(out, train, SEED) | rows.write_benchmark(out, test, SEED, TARGETS)
+    written = rows.write_raw(out, train, SEED) | rows.write_benchmark(out, test, SEED, TARGETS, REPEATS)
     sums = checksums(out, screens)
     (out / CHECKSUMS).write_text(json.dumps(sums, indent=1) + "\n")
     manifest = describe(settings(package), visits, screens) | {"files": written, "licence_note": _licences()}
@@ -65,7 +66,7 @@ def build(out: str | Path) -> dict:
 def chosen(package: Package, folder: Path) -> tuple[str, ...]:
     """Up to `PAGES` of a package's pages, drawn by `SEED`, in their order."""
     found = packages.pages(package, folder)
-    return tuple(sorted(Random(f"{SEED} {package.name}").sample(found, min(PAGES, len(found)))))
+    return tuple(sorted(Random(f"{SEED} {package.name}").sample(found, min(PAGES[package.part], len(found)))))
 
 
 def checksums(out: Path, screens: Sequence[Screen]) -> dict:

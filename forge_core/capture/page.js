@@ -69,11 +69,13 @@
     .sort((one, two) => two.width * two.height - one.width * one.height)[0];
   const seen = element => element.checkVisibility({opacityProperty: true, visibilityProperty: true});
 
-  // a checkbox drawn by its label is where the label is
+  // a checkbox drawn by its label, or with the label over it, is where the label is
   const drawn = element => {
     const label = ['checkbox', 'radio'].includes(element.type) && labels(element).find(seen);
-    const own = seen(element) && largest(element);
-    return label && (!own || own.width < SMALL || own.height < SMALL) ? label : element;
+    const own = label && seen(element) && largest(element);
+    if (!label || own && own.width >= SMALL && own.height >= SMALL
+        && !label.contains(under(document, own.left + own.width / 2, own.top + own.height / 2))) return element;
+    return element.contains(label) || label.contains(element) && own?.width >= SMALL ? element : label;
   };
 
   const cut = (box, by) => ({
@@ -116,13 +118,28 @@
   };
 
   const FIELDS = 'input:not([type=button],[type=submit],[type=reset],[type=image]),select,textarea';
+  // whether people see a text: not clipped to nothing, nor moved out of its element as icon buttons do
+  const legible = (node, box) => {
+    const range = document.createRange();
+    range.selectNodeContents(node);
+    const holder = node.parentElement.getBoundingClientRect();
+    return holder.width > 2 && holder.height > 2 && [...range.getClientRects()].some(part =>
+      part.right > box.left && part.left < box.right && part.bottom > box.top && part.top < box.bottom);
+  };
+
   // what stands in or at the element for people to read
   const text = element => {
     if (element.matches(FIELDS)) {
       const own = element.localName === 'select' ? element.selectedOptions[0]?.text : element.value || element.placeholder;
       return squeeze([...labels(element).map(label => label.innerText), own].join(' '));
     }
-    return squeeze(element.localName === 'input' ? element.value : element.innerText);
+    if (element.localName === 'input') return squeeze(element.value);
+    const texts = [], box = element.getBoundingClientRect();
+    const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+    for (let node; texts.length < 20 && (node = walker.nextNode());) {
+      if (node.data.trim() && node.parentElement && seen(node.parentElement) && legible(node, box)) texts.push(node.data);
+    }
+    return squeeze(texts.join(' '));
   };
 
   // the short titles of what an element lies in, nearest first
@@ -179,7 +196,7 @@
       // what says of itself that it opens something, and neither sends nor leads anywhere
       opens: element.matches('[aria-haspopup]:not([aria-haspopup=false]),[aria-expanded=false],summary,'
         + '[data-toggle=dropdown],[data-toggle=modal],[data-bs-toggle=dropdown],[data-bs-toggle=modal],'
-        + '[popovertarget],[commandfor]') && !element.matches('[type=submit],[type=reset],input,select,textarea')
+        + '[popovertarget],[commandfor],.dropdown-toggle,.ui.dropdown,[data-rel=popup],[data-rel=dialog]') && !element.matches('[type=submit],[type=reset],input,select,textarea')
         && !(element.localName === 'a' && !/^(#|javascript:|$)/.test(element.getAttribute('href') ?? '')),
     })),
 

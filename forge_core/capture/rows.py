@@ -172,18 +172,29 @@ def write_raw(out: Path, screens: Sequence[Screen], seed: int) -> dict[str, int]
     return counts
 
 
-def write_benchmark(out: Path, screens: Iterable[Screen], seed: int, per_screen: int = TARGETS) -> dict[str, int]:
-    """Write test screens to out/screenspot in ScreenSpot-v2's layout, `per_screen` targets each; targets by file."""
+def write_benchmark(
+    out: Path, screens: Iterable[Screen], seed: int, per_screen: int = TARGETS, repeats: int = 0
+) -> dict[str, int]:
+    """Write test screens to out/screenspot in ScreenSpot-v2's layout; returns the number of targets by file.
+
+    At most `per_screen` targets of a screen, and `repeats` of a name and kind in a site (0: any number).
+    """
     folder = out / "screenspot"
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "screenspotv2_image").mkdir(parents=True)
     rows: dict[str, list[dict]] = {name: [] for name in ("web", "desktop", "mobile")}
+    asked: Counter[tuple[str, str, str]] = Counter()
     for screen in screens:
         if screen.task:
             continue
         rng = Random(f"{seed} {screen.id}")
-        for item in _few(screen.items, per_screen, rng):
-            rows[platform(screen)].append(_target(screen, item, rng))
+        names = {item.box: (screen.site, item.name.casefold(), item.kind) for item in screen.items}
+        fresh = [item for item in screen.items if not repeats or asked[names[item.box]] < repeats]
+        chosen = _few(fresh, per_screen, rng)
+        if not chosen:
+            continue
+        asked.update(names[item.box] for item in chosen)
+        rows[platform(screen)] += [_target(screen, item, rng) for item in chosen]
         os.link(out / IMAGES / screen.image, folder / "screenspotv2_image" / screen.image)
     for name, written in rows.items():
         path = folder / f"screenspot_{name}_v2.json"

@@ -148,6 +148,12 @@ def test_icons_take_up_to_half_of_a_screens_targets(tmp_path):
     assert sorted(kinds) == ["icon"] * 3 + ["text"] * 3
 
 
+def test_a_name_is_asked_for_no_more_often_than_wanted(stored):
+    folder, screens = stored
+    assert sum(rows.write_benchmark(folder, screens, seed=1, repeats=2).values()) == 2 * 4
+    assert sum(rows.write_benchmark(folder, screens, seed=1).values()) == 12 * 4
+
+
 def test_a_line_that_a_kill_cut_off_is_dropped_and_what_follows_is_read(tmp_path):
     store = Store(tmp_path)
     store.add_screen(screen("a.html"), b"")
@@ -170,7 +176,8 @@ def test_a_damaged_line_is_named(tmp_path):
     [
         ("fa fa-trash-o fa-fw", "trash"), ("fas fa-fw fa-chart-area", "chart area"), ("glyphicon glyphicon-cog", "cog"),
         ("search icon", "search"), ("large teal map marker icon", "teal map marker"), ("weui-icon-search", "search"),
-        ("bi bi-bell", "bell"), ("#icon-home", "home"), ("btn btn-primary", ""), ("fa fa-2x", ""), ("icon", ""),
+        ("bi bi-bell", "bell"), ("#icon-home", "home"), ("ui-btn ui-icon-bars", "bars"),
+        ("ui floating dropdown icon button", ""), ("btn btn-primary", ""), ("fa fa-2x", ""), ("icon", ""),
     ],
 )  # fmt: skip
 def test_the_class_names_of_icon_fonts_say_what_they_draw(classes, name):

@@ -123,6 +123,15 @@ def test_names_in_other_scripts_icons_and_labels_are_found(captured):
     assert captured[2]["/words", "top"].rejected == {"no name": 1}
 
 
+def test_controls_that_the_browser_draws_are_one_target_and_crash_nothing(captured):
+    assert captured[1]["/fields"].status == "ok"
+    items = {item.name: item for item in captured[2]["/fields", "top"].items}
+    assert set(items) == {"Before", "Day", "Hour", "Big", "Menu"}
+    left, _, right, _ = items["Big"].box
+    assert right - left == 120, "a label over its radio button is what people click"
+    assert items["Menu"].kind == "icon" and items["Before"].kind == "text"
+
+
 def test_twins_are_told_apart_by_what_they_lie_in_or_dropped(captured):
     screen = captured[2]["/twins", "top"]
     assert {(item.name, item.context) for item in screen.items} == {

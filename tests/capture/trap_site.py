@@ -95,6 +95,14 @@ onclick='fetch("/deed/deleted", {{method: "POST"}})'>Delete all</button>
 <form action=/deed/sent method=post><input name=a value=1><input type=submit value=Send data-target='Send'></form>
 <a href='/deed/logout'>Log out</a><a href='/private/x'>Private</a><a href='/file.pdf'>File</a>"""
 
+FIELDS = f"""{STYLE}<p>{button("Before")}</p><p><input type=date aria-label=Day data-target=Day></p>
+<p><input type=time aria-label=Hour data-target=Hour></p><p><video controls width=200 height=80></video></p>
+<p style='position:relative'><input type=radio id=big style='position:absolute;width:22px;height:22px'>
+<label for=big style='display:block;position:relative;width:120px;height:30px;background:#eee'>Big</label></p>
+<p><a href='#m' data-target=Menu style='display:block;width:30px;height:30px;overflow:hidden;
+text-indent:-999px'>Menu</a></p>
+"""
+
 MOVING = f"""{STYLE}<p>{button("Quiet")}</p><button id=runs style='position:absolute;top:100px'>Runs</button><script>
 let at = 0; setInterval(() => {{ runs.style.left = (at = (at + 7) % 600) + 'px' }}, 10);</script>"""
 
@@ -106,12 +114,24 @@ PERSONAL = f"""{STYLE}<title>Mail of ada@secret.example</title>
 
 def pages(other: str) -> dict:
     """path -> page, for `WebServer`; `other` is another origin."""
-    pages = ("overlay", "sticky", "frames", "shadow", "endless", "words", "twins", "openers", "moving", "popup")
+    pages = (
+        "overlay",
+        "sticky",
+        "frames",
+        "shadow",
+        "endless",
+        "words",
+        "fields",
+        "twins",
+        "openers",
+        "moving",
+        "popup",
+    )
     links = (*pages, "away", "gone", "slow")
     index = STYLE + "".join(f"<p><a href='/{name}' data-target='to {name}'>to {name}</a></p>" for name in links)
     return {
         "/": index, "/overlay": OVERLAY, "/sticky": STICKY, "/frames": FRAMES, "/shadow": SHADOW, "/endless": ENDLESS,
-        "/words": WORDS, "/twins": TWINS, "/openers": OPENERS, "/moving": MOVING,
+        "/words": WORDS, "/fields": FIELDS, "/twins": TWINS, "/openers": OPENERS, "/moving": MOVING,
         "/away": (302, {"Location": f"{other}/stolen"}, ""), "/slow": (200, {}, None),
         "/popup": f"{STYLE}{button('Here')}<script>open('{other}/popup'); open('/popup-of-its-own')</script>",
         "/robots.txt": (200, {"Content-Type": "text/plain"}, "User-agent: *\nDisallow: /private/"),
