@@ -26,8 +26,9 @@ from jupyter_client.kernelspec import NoSuchKernel
 from papermill.exceptions import PapermillExecutionError
 
 from forge_core import __version__, paths, results
+from forge_core.evaluation.browser import find_chromium
 from forge_core.livelog import LiveLog
-from forge_core.params import MODELS, NotebookParams, ParamsError, Profile, load, load_profile
+from forge_core.params import MODELS, OPTIONAL, NotebookParams, ParamsError, Profile, load, load_profile
 
 FINGERPRINT = "fingerprint.json"
 KERNEL_ENVIRONMENT = {
@@ -48,7 +49,8 @@ class Step:
     notebook: str
     params: NotebookParams
     minutes: float | None  # measured on the profile's machine
-    forced: bool  # named by --from or --only: never skipped
+    forced: bool  # named by --from or --only: never skipped as unchanged
+    obstacle: str = ""  # why it cannot run on this machine
 
     @property
     def source(self) -> Path:
@@ -89,10 +91,11 @@ def plan(profile: str, first: str | None, only: str | None) -> tuple[Profile, li
         known = ", ".join(sorted(path.name for path in folder.parent.glob("*/"))) or "none"
         raise ParamsError([f"params/{profile}: no such profile under {paths.ROOT}; known: {known}"])
     problems: list[str] = []
-    values = {name: _collect(problems, load, folder / f"{name}.yaml") for name in MODELS}
+    names = [name for name in MODELS if name not in OPTIONAL or (folder / f"{name}.yaml").is_file()]
+    values = {name: _collect(problems, load, folder / f"{name}.yaml") for name in names}
     prices = _collect(problems, load_profile, folder / "profile.yaml")
-    chosen = _collect(problems, _choose, first, only)
-    for name in MODELS:
+    chosen = _collect(problems, _choose, names, first, only)
+    for name in names:
         problems += cell_problems(name)
     runs = {name: params.run for name, params in values.items() if params}
     if len(set(runs.values())) > 1:
@@ -101,7 +104,10 @@ def plan(profile: str, first: str | None, only: str | None) -> tuple[Profile, li
     if problems:
         raise ParamsError(problems)
     forced = bool(first or only)
-    return prices, [Step(name, values[name], prices.minutes.get(name), forced) for name in chosen]
+    minutes = prices.minutes
+    return prices, [
+        Step(name, values[name], minutes.get(name), forced, "" if only else obstacle(name)) for name in chosen
+    ]
 
 
 def cell_problems(notebook: str) -> list[str]:
@@ -133,8 +139,9 @@ def describe(profile: str, prices: Profile, steps: list[Step]) -> list[str]:
     lines = [f"profile {profile}: {prices.machine}; run '{steps[0].params.run}' in {paths.ROOT / 'runs'}"]
     minutes: list[float | None] = []
     for step in steps:
-        skipped = not step.forced and unchanged(step)
+        skipped = step.obstacle or (not step.forced and unchanged(step))
         state = "run" if not skipped else "skip (unchanged)" if not minutes else "skip, unless its inputs change"
+        state = "skip (not on this machine)" if step.obstacle else state
         lines.append(f"  {step.notebook:24} {state:32} {_price(step.minutes, prices.usd_per_hour)}")
         if not skipped:
             minutes.append(step.minutes)
@@ -198,6 +205,9 @@ def execute(step: Step) -> None:
 def _run_steps(steps: list[Step]) -> int:
     started, ran = time.monotonic(), 0
     for step in steps:
+        if step.obstacle:
+            print(f"{step.notebook}: skipped: {step.obstacle}", flush=True)
+            continue
         if not step.forced and unchanged(step):
             print(f"{step.notebook}: unchanged, skipped", flush=True)
             continue
@@ -226,8 +236,17 @@ def _collect(problems: list[str], function, *arguments):
         return None
 
 
-def _choose(first: str | None, only: str | None) -> list[str]:
-    names = list(MODELS)
+def obstacle(notebook: str) -> str:
+    """Why an optional notebook, which opens pages, cannot run on this machine; "" where it can."""
+    if notebook in OPTIONAL:
+        try:
+            find_chromium()
+        except (ImportError, OSError) as error:
+            return str(error)
+    return ""
+
+
+def _choose(names: list[str], first: str | None, only: str | None) -> list[str]:
     if first and only:
         raise ParamsError(["--from and --only: give one of them"])
     wanted = first or only

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from forge_core.actions.coordinates import CoordFormat
 from forge_core.data.screenspot import LAYOUTS
+from forge_core.results import read_results
 
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -151,13 +152,33 @@ class EvaluateParams(NotebookParams):
     wandb: bool  # log tables, figures and samples to Weights & Biases
 
 
+class OwnAppParams(NotebookParams):
+    """06: an app captured, stage 2 continued on it, where it hesitates; what else it takes is as the run had it."""
+
+    places: list[Text]  # folders of HTML files, or addresses of pages
+    capture_dir: Text  # screens, rows and the test set; kept, so pages that changed need another folder
+    viewports: list[Text]  # WIDTHxHEIGHT in px, or desktop, tablet, phone
+    themes: list[Literal["light", "dark"]]
+    pages: Positive  # of each place, at most
+    test_share: Annotated[float, Field(gt=0, lt=1)]  # of the pages, kept from training; `seed` draws them
+    output_dir: Text  # checkpoints, and final/ when done
+    learning_rate: Annotated[float, Field(gt=0)]
+    epochs: Annotated[float, Field(gt=0)]
+    instruction: Text  # what it is told when it acts live, and on each page of the flow
+    flow: list[Text]  # "page: name of the element that leads on"
+    draws: Positive  # answers drawn to a question, to see whether they agree
+    live_steps: Positive  # actions on the live page, at most
+
+
 MODELS: dict[str, type[NotebookParams]] = {
     "01_explore_data": ExploreParams,
     "02_preprocess": PreprocessParams,
     "03_train_grounding": GroundingParams,
     "04_train_reasoning": ReasoningParams,
     "05_evaluate_screenspot": EvaluateParams,
+    "06_your_own_app": OwnAppParams,
 }
+OPTIONAL = ("06_your_own_app",)  # a profile may lack its file, and a machine what it needs
 
 
 class Rent(BaseModel):
@@ -218,6 +239,16 @@ def load(path: str | Path) -> NotebookParams:
     if path.stem not in MODELS:
         raise ParamsError([f"{_name(path)}: no notebook of this name; known: {', '.join(MODELS)}"])
     return check(path.stem, _read_yaml(path), _name(path))
+
+
+def of_run(run: str, notebook: str, **changes: object) -> NotebookParams:
+    """The parameters with which a notebook finished in `run`, with some changed.
+
+    Raises:
+        FileNotFoundError: it has not finished.
+        ParamsError: whatever `check` finds.
+    """
+    return check(notebook, read_results(run, notebook)["params"] | changes)
 
 
 def load_profile(path: Path) -> Profile:

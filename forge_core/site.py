@@ -24,8 +24,8 @@ from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
 from forge_core import paths
-from forge_core.params import MODELS
-from forge_core.results import read_results
+from forge_core.params import MODELS, OPTIONAL
+from forge_core.results import FILE, read_results
 
 NAME = "The Churninator Forge"
 REPORT = "runs/{run}/05_evaluate_screenspot/report.html"
@@ -70,11 +70,16 @@ def build(run: str, out: Path) -> Path:
 
 
 def pages(run: str) -> list[Page]:
-    """All pages in the order of the contents. Raises FileNotFoundError where a lesson has not finished."""
+    """All pages in the order of the contents; an optional lesson that has not finished is left out.
+
+    Raises FileNotFoundError where another one has not.
+    """
     root = paths.ROOT
     found = [Page("Start", "The course", root / "README.md", "README.md", "index.html")]
     for name in MODELS:
         file, source = root / "runs" / run / name / f"{name}.ipynb", f"notebooks/{name}.ipynb"
+        if name in OPTIONAL and not (file.parent / FILE).is_file():
+            continue
         about = _about(run, name)  # first of all: it knows what to say where nothing ran
         found.append(Page("Lessons", _title(file), file, source, f"lessons/{name}.html", about))
     report = REPORT.format(run=run)

@@ -1,4 +1,4 @@
-"""A project of five small notebooks in a temporary folder, for the tests of the runner."""
+"""A project of the small notebooks that every profile has, in a temporary folder, for the tests of the runner."""
 
 import shutil
 from pathlib import Path
@@ -7,10 +7,10 @@ import nbformat
 import yaml
 
 from forge_core import paths
-from forge_core.params import MODELS
+from forge_core.params import MODELS, OPTIONAL
 
 EMBEDDED = paths.ROOT / "params" / "embedded"
-NAMES = list(MODELS)
+NAMES = [name for name in MODELS if name not in OPTIONAL]
 # counts its executions, reads in.txt, writes <name>.txt
 BODY = """\
 import os
@@ -47,6 +47,8 @@ def change_params(root: Path, name: str, **changes) -> None:
 def write_project(root: Path) -> None:
     (root / "notebooks").mkdir(parents=True)
     shutil.copytree(EMBEDDED, root / "params" / "tiny")
+    for name in OPTIONAL:
+        (root / "params" / "tiny" / f"{name}.yaml").unlink()
     (root / "in.txt").write_text("input")
     for name in NAMES:
         write_notebook(root, name, BODY.format(name=name))

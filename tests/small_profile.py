@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SMALL = {
     "sandbox_screens": 6, "benchmark_screens": 2, "max_steps": 2, "logging_steps": 1, "save_steps": 1, "held_out": 2,
     "grounding_tokens": 8, "reasoning_tokens": 8, "num_workers": 0,
+    "viewports": ["512x384"], "themes": ["light"], "pages": 3, "draws": 2, "live_steps": 1,
 }  # fmt: skip
 
 

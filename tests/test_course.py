@@ -1,7 +1,9 @@
 """What the runner does without a kernel: it checks the profile, tells the plan, and keeps the live log."""
 
+import shutil
+
 import pytest
-from small_course import change_params, enter, only_defaults, write_notebook, write_project
+from small_course import EMBEDDED, change_params, enter, only_defaults, write_notebook, write_project
 
 from forge_core import course, livelog
 
@@ -112,6 +114,37 @@ def test_from_and_only_choose(root, first, only, numbers):
     _, steps = course.plan("tiny", first, only)
     assert [step.notebook[:2] for step in steps] == (numbers or "01 02 03 04 05").split()
     assert {step.forced for step in steps} == {numbers is not None}
+
+
+@pytest.fixture
+def optional(root, monkeypatch):
+    """The project with the notebook that opens pages, on a machine where nothing opens them."""
+    name = "06_your_own_app"
+    shutil.copyfile(EMBEDDED / f"{name}.yaml", root / "params/tiny" / f"{name}.yaml")
+    change_params(root, name, run="r")
+    write_notebook(root, name, "raise SystemExit")
+    monkeypatch.setenv("PATH", "")
+    return name
+
+
+def test_an_optional_notebook_is_skipped_with_the_reason_where_it_cannot_run(optional, root, capsys):
+    prices, steps = course.plan("tiny", None, None)
+    assert [bool(step.obstacle) for step in steps] == [False] * 5 + [True]
+    lines = [" ".join(line.split()) for line in course.describe("tiny", prices, steps)]
+    assert lines[-2].startswith("06_your_own_app skip (not on this machine)") and lines[-1].startswith("total to run 5")
+    assert course.run("tiny", "06") == 0
+    out = capsys.readouterr().out
+    assert f"{optional}: skipped: {steps[-1].obstacle}\n" in out and "install" in steps[-1].obstacle
+    assert "done: 0 run, 1 skipped" in out and not (root / "runs/r" / optional / "log.txt").exists()
+
+
+def test_who_asks_for_an_optional_notebook_alone_gets_it(optional):
+    assert [(step.notebook, step.obstacle) for step in course.plan("tiny", None, "06")[1]] == [(optional, "")]
+
+
+def test_a_profile_may_lack_an_optional_notebook_and_is_told_so(root, capsys):
+    assert course.run("tiny", only="06") == 2
+    assert capsys.readouterr().err.startswith("no notebook 06; known: 01_explore_data")
 
 
 def test_a_silent_notebook_shows_its_cell(tmp_path, monkeypatch, capsys):

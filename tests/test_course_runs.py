@@ -31,7 +31,7 @@ def finished_once(tmp_path_factory):
 
 @pytest.fixture
 def finished(finished_once, tmp_path, monkeypatch):
-    """A copy of a project whose five notebooks ran."""
+    """A copy of a project whose notebooks ran."""
     root = shutil.copytree(finished_once, tmp_path / "project")
     enter(root, monkeypatch)
     return root

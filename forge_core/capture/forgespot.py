@@ -27,14 +27,15 @@ from forge_core.paths import resolve
 REFERENCE = Path(__file__).parent / "forgespot.json"
 CHECKSUMS = "checksums.json"
 SEED = 17
-PAGES = 24  # of a package at most
-TARGETS = 5  # of a test screen at most
+PAGES = 16  # of a package at most
+TARGETS = 6  # of a test screen at most
 FONTS = ("sans-serif", "serif", "monospace", "Arial", "Helvetica", "Roboto", "Open Sans", "Lato", "Nunito", "Segoe UI")
 
 
 def settings(package: Package) -> Settings:
     """How a package is captured: each page in its viewports, one screen further down, two menus or dialogs."""
-    return Settings(viewports=package.viewports, themes=("light",), depth=0, pages=PAGES, scrolls=1, openers=2)
+    sizes = package.viewports
+    return Settings(viewports=sizes, themes=("light",), depth=0, pages=PAGES, scrolls=1, openers=2, forms=False)
 
 
 def build(out: str | Path) -> dict:

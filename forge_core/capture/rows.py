@@ -112,6 +112,7 @@ def _task_row(screen: Screen) -> dict:
     )
 
 
+_NOTHING = ("nothing.txt", b"no screen of this shape was captured\n")  # an archive without a file is a broken one
 _DONE = "terminate(status='success')"
 
 
@@ -164,7 +165,8 @@ def write_raw(out: Path, screens: Sequence[Screen], seed: int) -> dict[str, int]
             folder, stem = out / "raw" / f"stage{stage}", f"capture_{name}"
             folder.mkdir(parents=True, exist_ok=True)
             images = sorted({row["image"] for row in written})
-            write_zip(folder, stem, ((image, (out / IMAGES / image).read_bytes()) for image in images))
+            packed = ((image, (out / IMAGES / image).read_bytes()) for image in images)
+            write_zip(folder, stem, packed if images else iter([_NOTHING]))
             (folder / f"{stem}.json").write_text(json.dumps(written, ensure_ascii=False), encoding="utf-8")
             counts[f"stage{stage}/{stem}.json"] = len(written)
     return counts

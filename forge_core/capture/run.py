@@ -17,7 +17,7 @@ from forge_core.paths import resolve
 SETTINGS = "settings.json"
 NOTE = "not stated: ask the owner of the pages before you share pictures of them"
 # what screens depend on; more pages, viewports or themes only add to a capture
-_SAME = ("mask", "scrolls", "openers", "logged_in")
+_SAME = ("mask", "scrolls", "openers", "forms", "logged_in")
 
 
 class NothingCapturedError(OSError):

@@ -13,7 +13,6 @@ import re
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +23,7 @@ from forge_core.capture.masking import covered
 from forge_core.capture.sites import Place, Site
 from forge_core.capture.store import Screen, Store, Task, Visit
 from forge_core.capture.tab import new_tab
-from forge_core.evaluation.browser import PageError, browser_errors, find_chromium, launched
+from forge_core.evaluation.browser import PageError, browser_errors, find_chromium, finished, launched
 from forge_core.progress import Progress
 
 VIEWPORTS = {"desktop": (1280, 800), "tablet": (820, 1180), "phone": (390, 844)}  # CSS px
@@ -46,6 +45,7 @@ class Settings:
     seconds: float = 20.0  # that a page may take to load
     scrolls: int = 3  # screens below the first
     openers: int = 3  # menus and dialogs of a page
+    forms: bool = True  # filled in step by step, on this machine only
     mask: tuple[str, ...] = ()
     storage_state: str = ""
 
@@ -75,17 +75,7 @@ def capture(places: Sequence[Place], out: Path, settings: Settings) -> list[Visi
     if not places:
         raise ValueError("nothing to capture: name a URL or a folder")
     find_chromium()
-    return _finish(_capture(places, Store(out), settings))
-
-
-def _finish(coroutine):
-    """Run it, also where an event loop runs already, as in a notebook."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(coroutine)
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, coroutine).result()
+    return finished(_capture(places, Store(out), settings))
 
 
 async def _capture(places: Sequence[Place], store: Store, settings: Settings) -> list[Visit]:
@@ -193,7 +183,8 @@ class _Page:
                 openers = await self._scrolled()
                 for number, opener in enumerate(openers[: self.settings.openers], start=1):
                     await self._opened(opener, number)
-                await forms.fill_in(self)
+                if self.settings.forms:
+                    await forms.fill_in(self)
             finally:
                 self.blocked = self.tab.guard.take()
                 self.crashed = self.tab.guard.crashed

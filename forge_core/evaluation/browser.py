@@ -5,6 +5,7 @@ listens at: redirects, sockets and what else passes no handler too. Before that,
 so that the page stays as it is and the refusal has a name.
 """
 
+import asyncio
 import importlib.util
 import os
 import re
@@ -12,7 +13,8 @@ import shutil
 import socket
 import subprocess
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
@@ -61,6 +63,16 @@ def chromium_version() -> str:
     """What the Chromium here calls itself; raises what `find_chromium` raises."""
     done = subprocess.run([find_chromium(), "--version"], capture_output=True, text=True, timeout=60)
     return done.stdout.strip() or "unknown"
+
+
+def finished(coroutine: Coroutine):
+    """What it returns, also where an event loop runs already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 class Guard:

@@ -82,9 +82,17 @@ def votes(
     coord_format: CoordFormat = "4-decimals",
 ) -> dict[str, str]:
     """Answers that click where most of `k` drawn ones agree."""
+    found = drawn(ask, targets, k, SAMPLING | {"seed": seed}, out_file, name)
+    return {target.id: elected(found[target.id], target, coord_format) for target in targets}
+
+
+def drawn(
+    ask: Ask, targets: Sequence[Target], k: int, sampling: Mapping[str, object], out_file: Path, name: str
+) -> dict[str, list[str]]:
+    """`k` answers to each target (id -> raw answers); `sampling` are arguments of `generate`, with a `seed`."""
     copies = [target.model_copy(update={"id": f"{target.id}#{draw}"}) for target in targets for draw in range(k)]
-    drawn = ask(copies, out_file=out_file, name=name, sampling=SAMPLING | {"seed": seed})
-    return {t.id: elected([drawn[f"{t.id}#{draw}"] for draw in range(k)], t, coord_format) for t in targets}
+    found = ask(copies, out_file=out_file, name=name, sampling=sampling)
+    return {target.id: [found[f"{target.id}#{draw}"] for draw in range(k)] for target in targets}
 
 
 def window(point: Point, size: tuple[int, int], share: float = SHARE) -> tuple[int, int, int, int]:

@@ -17,7 +17,7 @@ from forge_core.actions.coordinates import CoordFormat
 from forge_core.actions.prompts import read_answer
 from forge_core.actions.types import Action
 from forge_core.actions.unified import render
-from forge_core.evaluation.browser import Guard, PageError, opened
+from forge_core.evaluation.browser import Guard, PageError, finished, opened
 from forge_core.evaluation.hand import MAX_WAIT, Hand, refusal
 from forge_core.spot_plots import Frame, draw
 
@@ -70,7 +70,7 @@ def run_live(
     than `seconds` to load or to take an action ends the run. Raises ValueError where the URL is not http(s), PageError
     where the page cannot be opened or seen, ImportError where playwright is not installed, and what `decide` raises.
     """
-    return asyncio.run(_Loop(decide, instruction, coord_format, size, seconds).run(page_url, steps))
+    return finished(_Loop(decide, instruction, coord_format, size, seconds).run(page_url, steps))
 
 
 class _Loop:

@@ -51,6 +51,19 @@ class Loaded(NamedTuple):
     max_new_tokens: int
     identity: str
 
+    def ask(self, batch_size: int) -> lifts.Ask:
+        """`predict` with this model: it takes targets, out_file and name."""
+        return partial(
+            predict,
+            self.model,
+            self.processor,
+            stage=self.stage,
+            fingerprint=self.identity,
+            batch_size=batch_size,
+            max_new_tokens=self.max_new_tokens,
+            coord_format=self.coord_format,
+        )
+
 
 def load_model(params: EvaluateParams, name: str) -> Loaded:
     """The model called `name`: "base", "stage 1", "stage 2", or "merged" (a folder that `forge merge` wrote)."""
@@ -82,27 +95,18 @@ def evaluate(params: EvaluateParams, targets: list[Target], name: str, folder: P
 
     Keys are `name`, "`name`, zoom" and "`name`, 8 votes"; answers and verdicts are kept in `folder`.
     """
-    asked = load_model(params, name)
+    loaded = load_model(params, name)
     file = folder / f"answers_{name.replace(' ', '_')}.jsonl"
-    ask = partial(
-        predict,
-        asked.model,
-        asked.processor,
-        stage=asked.stage,
-        fingerprint=asked.identity,
-        batch_size=params.batch_size,
-        max_new_tokens=asked.max_new_tokens,
-        coord_format=asked.coord_format,
-    )
+    ask = loaded.ask(params.batch_size)
     answers = {name: ask(targets, out_file=file, name=name)}
     for lift in lift_names(params, name):
         out_file = file.with_stem(f"{file.stem}_{lift.replace(' ', '_')}")
-        label, coord_format = f"{name}, {lift}", asked.coord_format
+        label, coord_format = f"{name}, {lift}", loaded.coord_format
         if lift == "zoom":
             answers[label] = lifts.zoom(ask, targets, answers[name], out_file, label, coord_format)
         else:
             answers[label] = lifts.votes(ask, targets, params.votes, params.seed, out_file, label, coord_format)
-    scored = {label: score(targets, found, asked.coord_format) for label, found in answers.items()}
+    scored = {label: score(targets, found, loaded.coord_format) for label, found in answers.items()}
     if processes().is_main_process:
         for label, rows in scored.items():
             write_scored(scored_file(folder, label), rows)

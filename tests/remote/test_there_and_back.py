@@ -22,6 +22,7 @@ import yaml
 from provider import ACCOUNT_KEY
 from small_course import enter
 
+from forge_core.params import OPTIONAL
 from forge_core.remote import job, rent, ssh
 from forge_core.remote.rental import choose
 
@@ -41,6 +42,8 @@ def checkout(tmp_path, monkeypatch):
     for file in (root / "params" / "embedded").glob("0*.yaml"):
         values = yaml.safe_load(file.read_text())
         file.write_text(yaml.safe_dump(values | {name: SMALL[name] for name in SMALL.keys() & values.keys()}))
+    for name in OPTIONAL:
+        (root / "params" / "embedded" / f"{name}.yaml").unlink()
     enter(root, monkeypatch)
     return root
 
