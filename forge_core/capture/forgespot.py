@@ -28,8 +28,8 @@ REFERENCE = Path(__file__).parent / "forgespot.json"
 CHECKSUMS = "checksums.json"
 SEED = 17
 PAGES = {"train": 14, "test": 36}  # of a package at most
-TARGETS = 6  # of a test screen at most
-REPEATS = 4  # of a name in a package: else a menu that is on every page would be the test
+TARGETS = 12  # of a test screen at most
+REPEATS = 12  # of a name in a package: else a menu that is on every page would be the test
 FONTS = ("sans-serif", "serif", "monospace", "Arial", "Helvetica", "Roboto", "Open Sans", "Lato", "Nunito", "Segoe UI")
 
 

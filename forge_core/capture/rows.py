@@ -20,7 +20,7 @@ from forge_core.data.raw_files import code, human, reasoning_turn, write_zip
 from forge_core.data.screens import region
 
 PLATFORMS = ("web", "mobile")
-SINGLE = 3  # stage-2 rows of one click, per screen
+SINGLE = 12  # stage-2 rows of one click, per screen at most
 TARGETS = 8  # of the test, per screen at most
 NOUNS = {
     "textbox": "field", "searchbox": "field", "spinbutton": "field", "combobox": "list", "listbox": "list",

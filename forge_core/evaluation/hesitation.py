@@ -14,10 +14,9 @@ import numpy as np
 
 from forge_core.actions.coordinates import CoordFormat
 from forge_core.data.screenspot import Bounds, Target
-from forge_core.evaluation.lifts import drawn
+from forge_core.evaluation.lifts import SAMPLING, drawn
 from forge_core.evaluation.score import Point, area, judge, verdict
 
-SAMPLING = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}  # the model's own probabilities, neither sharper nor flatter
 SURE = 0.8  # agreement from which a model is called sure
 NOTHING = "(nothing)"
 
