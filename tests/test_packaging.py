@@ -77,7 +77,7 @@ def imported() -> set[str]:
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 names.add(node.module.split(".")[0])
-    own = {path.stem for path in (ROOT / "tests").rglob("*.py")} | {"forge_core", "tests"}
+    own = {path.stem for path in (ROOT / "tests").rglob("*.py")} | {"forge_core", "tests", "benchmarks"}
     return names - sys.stdlib_module_names - own
 
 

@@ -93,5 +93,5 @@ def test_every_picture_has_a_text(built):
     pictures = {page.name: [image.get("alt") for image in soup("img")] for page, soup in own(built).items()}
     assert all(len(pictures[f"{name}.html"]) > 0 for name in ("index", "spot"))
     lessons = [soup("img") for page, soup in own(built).items() if page.parent.name == "lessons"]
-    assert len(lessons) == 5 and all(lessons)
+    assert len(lessons) >= 5 and all(lessons)  # the sixth runs where there is a Chromium
     assert [alt for texts in pictures.values() for alt in texts if not alt or alt.startswith("No description")] == []

@@ -84,7 +84,7 @@ def test_a_target_without_answers_is_an_error():
 
 def test_each_target_is_asked_k_times_from_the_whole_distribution():
     def predict(asked, out_file, name, sampling):
-        assert sampling == {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": 5}
+        assert sampling == {"temperature": 0.7, "top_k": 0, "top_p": 1.0, "seed": 5}
         return {each.id: f"{each.id} {each.instruction}" for each in asked}
 
     answers = ask(predict, [target("a"), target("b")], 2, 5, None, "drawn")
