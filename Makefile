@@ -1,4 +1,4 @@
-# make course   set up and run the five notebooks on this machine's CPU (profile embedded)
+# make course   set up and run the notebooks on this machine's CPU (profile embedded)
 # make test     set up and run the tests
 # make site     a finished run as web pages, in build/site; another run than embedded: make site RUN=vast-24gb
 # make vast     Vast.ai's command line, in .venv-vast, for forge vast
