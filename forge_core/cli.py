@@ -207,7 +207,7 @@ def capture(
 
     def capture_it() -> None:
         if storage_state and not storage_state.is_file():
-            raise FileNotFoundError(f"{storage_state}: no such file; playwright's codegen --save-storage writes one")
+            raise FileNotFoundError(f"{storage_state}: no such file; docs/capture.md says how playwright saves one")
         settings = Settings(
             viewports=_list(viewports), themes=_list(themes), depth=depth, pages=pages, delay=delay,
             mask=patterns(mask, mask_word or []), storage_state=str(storage_state or ""),

@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 
 from forge_core.capture.store import Item
-from forge_core.evaluation.browser import browser_errors
+from forge_core.evaluation.browser import PageError, browser_errors
 
 ROLES = (
     *("button", "link", "textbox", "searchbox", "combobox", "listbox", "checkbox", "radio", "switch", "tab"),
@@ -21,14 +21,7 @@ ROLES = (
     *("TextFieldWithComboBox", "MenuItem", "ListBoxOption", "MenuListOption", "ToggleButton", "ColorWell", "Date"),
     *("DateTime", "InputTime"),
 )
-CONTROLS = {
-    "Date",
-    "DateTime",
-    "InputTime",
-    "Video",
-    "Audio",
-    "ColorWell",
-}  # drawn by Chromium, with parts of their own
+CONTROLS = {"Date", "DateTime", "InputTime", "Video", "Audio", "ColorWell"}  # Chromium draws them, and parts in them
 PLAIN = {"DisclosureTriangle": "button", "PopUpButton": "combobox", "ComboBoxSelect": "combobox", "Date": "textbox"}
 PLAIN |= {"DateTime": "textbox", "InputTime": "textbox"}
 LONGEST = 60  # characters of a name that a person would still say
@@ -154,7 +147,7 @@ class Reader:
         }
         answer = await self.cdp.send("Runtime.callFunctionOn", sent)
         if "exceptionDetails" in answer:
-            raise RuntimeError(f"page.js, {function}: {answer['exceptionDetails']['exception'].get('description')}")
+            raise PageError(f"page.js, {function}: {answer['exceptionDetails']['exception'].get('description')}")
         return answer["result"]
 
     async def _ask(self, frame: _Frame, function: str, *given, values: bool = False):

@@ -211,6 +211,8 @@ class _Page:
 
     def _wanted(self, link: str) -> bool:
         refusal = self.site.refusal(link.split("#")[0])
+        if not refusal and covered(link, self.settings.mask) != link:
+            refusal = "an address with something to mask"
         if refusal and refusal != "not a page":
             self.skipped[f"link not followed: {refusal}"] += 1
         return not refusal

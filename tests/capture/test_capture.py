@@ -104,7 +104,7 @@ def test_what_is_masked_is_in_no_file_and_in_no_picture(tmp_path):
     for path in (tmp_path / "one").rglob("*.json*"):
         assert not [word for word in ("secret", "Confidential", "170 555") if word in path.read_text()], path
     (screen,) = read_screens(tmp_path / "one")
-    assert {item.name for item in screen.items} == {"Save", "Mail", "Her page"}
+    assert {item.name for item in screen.items} == {"Save", "Mail", "Her page", "Profile"}
     assert screen.rejected["masked"] == 1
     page.write_text(PERSONAL.replace("secret", "hidden").replace("555", "777"))
     done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "two")])

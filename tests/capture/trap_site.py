@@ -109,7 +109,8 @@ let at = 0; setInterval(() => {{ runs.style.left = (at = (at + 7) % 600) + 'px' 
 PERSONAL = f"""{STYLE}<title>Mail of ada@secret.example</title>
 <p>{button("Save")} {button("Write to ada@secret.example")}</p>
 <p>Call +49 170 555 12345 or ask Mrs Confidential.</p><input aria-label=Mail value='ada@secret.example'>
-<p><a href='#x' title='Mrs Confidential'>Her page</a></p><iframe srcdoc='<p>ada@secret.example</p>'></iframe>"""
+<p><a href='#x' title='Mrs Confidential'>Her page</a> <a href='of-ada@secret.example.html'>Profile</a></p>
+<iframe srcdoc='<p>ada@secret.example</p>'></iframe>"""
 
 
 def pages(other: str) -> dict:
