@@ -43,7 +43,7 @@ def run(
     train, test = rows.split(screens, test_share, seed)
     written = rows.write_raw(out, train, seed) | rows.write_benchmark(out, test, seed)
     manifest = describe(settings, visits, screens) | {
-        "places": list(places), "seed": seed, "test_share": test_share, "test_pages": sorted({s.url for s in test}),
+        "seed": seed, "test_share": test_share, "test_pages": sorted({screen.url for screen in test}),
         "files": written, "licence_note": licence_note,
     }  # fmt: skip
     write_manifest(out, manifest)
