@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from forge_core import paths
-from forge_core.params import MODELS, Profile, load_profile
+from forge_core.params import MODELS, OPTIONAL, Profile, load_profile
 from forge_core.remote import ssh, vast
 from forge_core.remote.rental import Rental, new
 from forge_core.remote.ssh import Host, Unreachable
@@ -45,7 +45,7 @@ def offers_table(
     offers: list[vast.Offer], profile: Profile, bid: float | None, max_hours: float, max_dollars: float | None
 ) -> str:
     """The offers, one a line; what the course would cost by the profile's measured minutes, and the most it can."""
-    minutes = [profile.minutes.get(name) for name in MODELS]
+    minutes = [profile.minutes.get(name) for name in MODELS if name not in OPTIONAL]  # hosts have no Chromium
     hours = None if None in minutes else sum(minutes) / 60
     lines = [
         f"{'offer':>10}  {'GPU':18} {'GB':>4} {'$/h':>7} {'course':>13} {'at most':>8} {'Mb/s':>6} {'kept':>6}  place"
