@@ -19,6 +19,8 @@ from forge_core.evaluation.predict import prompt, read_screen
 TILE = 256
 FONTS = Path(matplotlib.get_data_path()) / "fonts/ttf"
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def samples():
