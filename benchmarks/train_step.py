@@ -44,9 +44,9 @@ from forge_core.data.schema import Example, read_jsonl, write_jsonl
 from forge_core.models.chat import CHAT_TEMPLATE
 from forge_core.models.cost import epoch_flop, geometry, matmul_rate
 from forge_core.models.embedded import build_tokenizer
-from forge_core.models.load import attach_lora, compute_dtype, device, load_base, load_processor, locate
+from forge_core.models.load import attach_lora, compute_dtype, device, load_base, load_processor
 from forge_core.params import TrainParams, load
-from forge_core.paths import ROOT
+from forge_core.paths import ROOT, locate
 from forge_core.training.collate import messages
 from forge_core.training.held_out import HeldOut
 from forge_core.training.rows import Rows, fitting_rows

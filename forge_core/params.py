@@ -80,7 +80,7 @@ class PreprocessParams(NotebookParams):
     max_action_share: Share  # of all turns; a kind of action with more is thinned out; 1 = none
     workers: Count  # processes; 0 = one for each core
     usd_per_hour: Annotated[float, Field(ge=0)]  # price of the machine that will train; 0 = unknown
-    base_model: Text  # for token counts
+    base_model: Text  # for token counts, and for the special tokens that rows must not hold
     base_revision: Text  # commit of the base model (hub only)
     image_size: Positive  # px, longest edge after resizing
 
@@ -112,6 +112,7 @@ class TrainParams(NotebookParams):
     logging_steps: Positive
     save_steps: Positive  # a killed run continues from the last of these
     held_out: Count  # screenshots kept from training; clicks on them, scored at each save, choose the best; 0 = none
+    eval_batch_size: Positive  # held-out screenshots per generate call
     activation_checkpointing: bool  # less memory, slower
     num_workers: Count  # data loader processes
     wandb: bool  # log to Weights & Biases; the key comes from WANDB_API_KEY

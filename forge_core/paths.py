@@ -11,6 +11,13 @@ from pathlib import Path
 
 ROOT = Path(os.environ.get("FORGE_HOME") or Path(__file__).resolve().parents[1]).resolve()
 
+EMBEDDED_BASE = Path(__file__).resolve().parent / "models" / "embedded_base"  # the tiny VLM that ships with the package
+
+
+def locate(base: str) -> str:
+    """The folder or hub name behind a `base_model` of the params."""
+    return str(EMBEDDED_BASE) if base == "embedded" else base
+
 
 def resolve(path: str | Path) -> Path:
     """Absolute path of a params value: relative ones lie under `ROOT`, `~` is the home folder."""

@@ -29,7 +29,7 @@ def train_params(data: Path, output: Path, model: type[TrainParams] = GroundingP
         "learning_rate": 2e-3, "usd_per_hour": 0.0,
         "weight_decay": 0.0, "warmup_steps": 0.0, "batch_size": 8, "gradient_accumulation": 1, "epochs": 1.0,
         "max_steps": 10, "max_length": 640, "pad_to_multiple_of": 64, "logging_steps": 1, "save_steps": 5,
-        "held_out": 0, "activation_checkpointing": False, "num_workers": 0, "wandb": False,
+        "held_out": 0, "eval_batch_size": 8, "activation_checkpointing": False, "num_workers": 0, "wandb": False,
     }  # fmt: skip
     return model(**{**values, **changes})
 

@@ -57,13 +57,17 @@ class Converted(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-    """A chunk of a subset's rows. Of them a `share` is taken; images of parquet rows are written to `images`."""
+    """A chunk of a subset's rows. Of them a `share` is taken.
+
+    `special` matches what must not stand in them; images of parquet rows are written to `images`.
+    """
 
     chunk: Chunk
     stage: int
     subset: str
     share: float
     seed: int
+    special: re.Pattern[str]
     images: Path | None = None
 
 
@@ -114,7 +118,7 @@ def _sampled(task: Task, row: int) -> bool:
 
 
 def _turn(task: Task, row: int, number: int, image: str, exchange: Exchange, box: Box | None) -> TurnRow:
-    turn, actions = read_turn(exchange, task.stage, "smolagents" if task.images else "aguvis")
+    turn, actions = read_turn(exchange, task.stage, task.special, "smolagents" if task.images else "aguvis")
     same, near = (
         blake2b("\0".join((task.subset, image, asked, turn.history)).encode(), digest_size=16).digest()
         for asked in (turn.instruction, _plain(turn.instruction))

@@ -4,6 +4,7 @@ A pass over a whole set reads each row once, on all cores; images are opened for
 """
 
 import os
+import re
 from array import array
 from pathlib import Path
 from random import Random
@@ -23,6 +24,7 @@ from forge_core.data.preprocess import image_root, limited_chunks, raw_files
 from forge_core.data.rows import Box, from_smolagents
 from forge_core.data.schema import Example, RowError, Turn
 from forge_core.data.sources import Subset, subsets
+from forge_core.data.special import special_pattern, tokens_of_base
 from forge_core.params import ExploreParams, PreprocessParams
 from forge_core.paths import resolve
 
@@ -55,9 +57,10 @@ def look(params: ExploreParams, stage: int, sample: int) -> tuple[list[RawCounts
     """Counts of each subset of a stage, and up to `sample` random rows of each; paths are relative to data_dir."""
     counts, samples = [], []
     raw, out = resolve(params.raw_dir) / f"stage{stage}", resolve(params.data_dir)
+    special = special_pattern(tokens_of_base(params.base_model, params.base_revision))
     with engines.local() as each:
         for subset in subsets(stage, params.stage1_subsets if stage == 1 else params.stage2_subsets):
-            found, turns = _pass(subset, raw, out, each, Random(params.seed), sample)
+            found, turns = _pass(subset, raw, out, special, each, Random(params.seed), sample)
             counts.append(found)
             samples += filter(None, (_sample(subset, rows, raw, out) for rows in turns))
     return counts, samples
@@ -74,7 +77,7 @@ def raw_inputs(params: ExploreParams | PreprocessParams) -> list[Path]:
 
 
 def _pass(
-    subset: Subset, raw: Path, out: Path, each: engines.Map, lot: Random, sample: int
+    subset: Subset, raw: Path, out: Path, special: re.Pattern[str], each: engines.Map, lot: Random, sample: int
 ) -> tuple[RawCounts, list[list[TurnRow]]]:
     """Read a subset to its end: its counts, and the turns of `sample` random rows, row by row."""
     files = raw_files(raw, subset)
@@ -86,7 +89,8 @@ def _pass(
     )
     chosen = {row: [] for row in sorted(lot.sample(range(counts.rows), min(sample, counts.rows)))}
     screens, same, near = array("q"), array("Q"), array("Q")
-    for result in each(convert, (Task(chunk, subset.stage, subset.name, 1.0, 0, images) for chunk in chunks)):
+    tasks = (Task(chunk, subset.stage, subset.name, 1.0, 0, special, images) for chunk in chunks)
+    for result in each(convert, tasks):
         counts.broken += len(result.rejected)
         for turn in map(TurnRow._make, result.turns):
             screens.append(hash(turn.image))

@@ -9,6 +9,7 @@ rows there are, the output does not depend on the number of workers, and a kille
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing
@@ -26,6 +27,7 @@ from forge_core.data.convert import Task, convert, look
 from forge_core.data.images import INSIDE, join
 from forge_core.data.schema import write_jsonl, write_lines
 from forge_core.data.sources import Subset, subsets
+from forge_core.data.special import special_pattern, tokens_of_base
 from forge_core.data.work import ACTION, CURATION, PLATFORM, Work
 from forge_core.params import PreprocessParams
 from forge_core.paths import resolve
@@ -116,7 +118,8 @@ def preprocess(
     raw, out = resolve(params.raw_dir) / f"stage{stage}", resolve(params.data_dir)
     chosen = subsets(stage, params.stage1_subsets if stage == 1 else params.stage2_subsets)
     deciding = {name: getattr(params, name) for name in DECIDING}
-    inputs = _inputs_hash(raw, chosen, [stage, [subset.name for subset in chosen], deciding])
+    special = special_pattern(tokens_of_base(params.base_model, params.base_revision))
+    inputs = _inputs_hash(raw, chosen, [special.pattern, stage, [subset.name for subset in chosen], deciding])
     for subset in chosen:
         image_root(subset, raw, out)  # an archive that can't be used is found before hours of work
     output, manifest = out / f"stage{stage}.jsonl", out / f"stage{stage}.manifest.json"
@@ -131,7 +134,7 @@ def preprocess(
         try:
             with engine or engines.local(params.workers) as each:
                 for subset in chosen:
-                    _read_subset(work, subset, raw, out, params, each)
+                    _read_subset(work, subset, raw, out, params, special, each)
         finally:
             write_lines(out / f"stage{stage}.rejected.jsonl", _rejected(work))
         curate(work, params)
@@ -146,7 +149,15 @@ def preprocess(
     return report
 
 
-def _read_subset(work: Work, subset: Subset, raw: Path, out: Path, params: PreprocessParams, each: engines.Map) -> None:
+def _read_subset(
+    work: Work,
+    subset: Subset,
+    raw: Path,
+    out: Path,
+    params: PreprocessParams,
+    special: re.Pattern[str],
+    each: engines.Map,
+) -> None:
     """Take a subset's rows and the sizes of its images into the work file, from where an earlier run stopped."""
     files = raw_files(raw, subset)
     root, images = image_root(subset, raw, out)
@@ -155,7 +166,7 @@ def _read_subset(work: Work, subset: Subset, raw: Path, out: Path, params: Prepr
     if not work.one("SELECT whole FROM subset WHERE id = ?", number):
         share, done = subset.share if params.use_shares else 1.0, work.rows_done(number)
         tasks = (
-            Task(chunk, subset.stage, subset.name, share, params.seed, images if parquet else None)
+            Task(chunk, subset.stage, subset.name, share, params.seed, special, images if parquet else None)
             for chunk in limited_chunks(files, params.max_rows)
             if chunk.first >= done
         )

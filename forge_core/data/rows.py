@@ -18,15 +18,11 @@ from forge_core.actions.dialects import parse
 from forge_core.actions.types import Action
 from forge_core.actions.unified import render
 from forge_core.data.schema import RowError, Turn
+from forge_core.data.special import clean
 
 Exchange = tuple[str, list[dict]]  # a human text and the gpt messages that answer it
 Box = tuple[float, float, float, float]  # left, top, right, bottom, normalised; may reach beyond [0, 1]
 
-# Tokens with a meaning to the model or to our answer format; in data they would be instructions to it.
-_SPECIAL = re.compile(
-    r"<\|[^<>|\s]{1,40}\|>|</?(?:image|think|code|s|unk|pad|bos|eos)>|<row_\d+_col_\d+>"
-    r"|<(?:end_of_utterance|fake_token_around_image|global-img)>"
-)
 _CODE = re.compile(r"</?code>")
 _ROUND = {"up": "down", "down": "up"}
 _LABEL = re.compile(r"^(?:Observation|Thought|Action):[ \t]*", re.MULTILINE)
@@ -97,33 +93,30 @@ def from_smolagents(row: dict, image: str) -> dict:
     return {"image": image, "conversations": conversations}
 
 
-def read_turn(exchange: Exchange, stage: int, dialect: str = "aguvis") -> tuple[Turn, list[Action]]:
+def read_turn(
+    exchange: Exchange, stage: int, special: re.Pattern[str], dialect: str = "aguvis"
+) -> tuple[Turn, list[Action]]:
     """A turn and its actions. Stage 1: one answer, bare calls. Stage 2: a thought to `all`, then calls to `os`.
 
-    Raises RowError. `dialect` "smolagents" is the unified one with vertical scrolls turned round, as smol2operator did
-    (its README: page=-0.1, which is down, became 'up'); they are turned back.
+    Raises RowError. What `special` matches (special.special_pattern) is taken out of instruction, history and thought,
+    and refused in actions: to the model it would be an instruction of its own. `dialect` "smolagents" is the unified
+    one with vertical scrolls turned round, as smol2operator did (its README: page=-0.1, which is down, became 'up');
+    they are turned back.
     """
     request, answers = exchange
     if not answers or (stage == 1 and len(answers) > 1) or answers[-1].get("recipient", "os") != "os":
         raise RowError("malformed conversation", [answer["value"] for answer in answers] or f"no answer to {request!r}")
-    instruction, history = _request(clean(request))
-    thought = clean(_LABEL.sub("", "\n".join(clean(answer["value"]) for answer in answers[:-1]))).strip()
+    instruction, history = _request(clean(request, special))
+    thought = clean(_LABEL.sub("", "\n".join(clean(answer["value"], special) for answer in answers[:-1])), special)
     if not instruction:
         raise RowError("empty instruction", request)
     if stage == 2 and not thought:
         raise RowError("no thought", answers[-1]["value"])
-    calls, actions = _actions(answers[-1]["value"], dialect)
+    calls, actions = _actions(answers[-1]["value"], special, dialect)
     try:
         return Turn(instruction=instruction, history=history, thought=thought or None, actions=calls), actions
     except ValidationError as error:  # half a surrogate pair in a text
         raise RowError("text is not valid UTF-8", error.errors()[0]["msg"]) from None
-
-
-def clean(text: str) -> str:
-    """The text without special tokens; repeated, so that none appears out of the pieces around another."""
-    while (stripped := _SPECIAL.sub("", text)) != text:
-        text = stripped
-    return text.strip()
 
 
 def _request(text: str) -> tuple[str, str]:
@@ -135,7 +128,7 @@ def _request(text: str) -> tuple[str, str]:
     return match[1].strip(), "" if history == "None" else history
 
 
-def _actions(code: str, dialect: str) -> tuple[list[str], list[Action]]:
+def _actions(code: str, special: re.Pattern[str], dialect: str) -> tuple[list[str], list[Action]]:
     try:
         actions = parse(code, "unified" if dialect == "smolagents" else dialect)
     except ActionParseError as error:
@@ -143,7 +136,7 @@ def _actions(code: str, dialect: str) -> tuple[list[str], list[Action]]:
     if dialect == "smolagents":
         actions = [_turned(action) for action in actions]
     calls = [render([action]) for action in actions]
-    if any(_SPECIAL.search(call) for call in calls):
+    if any(special.search(call) for call in calls):
         raise RowError("special token in an action", code)
     return calls, actions
 

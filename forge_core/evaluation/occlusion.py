@@ -13,8 +13,8 @@ from PIL import Image
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from forge_core.data.images import open_image
-from forge_core.data.rows import clean
 from forge_core.data.screenspot import Target
+from forge_core.data.special import clean, special_pattern, tokens_of
 from forge_core.evaluation.predict import Screen, continue_texts, encode, prompt, read_screen
 from forge_core.evaluation.score import Point, judge
 from forge_core.evaluation.spot import Agent
@@ -56,7 +56,7 @@ class Covered(NamedTuple):
 
 def leave_out(agent: Agent, target: Target) -> list[LeftOut]:
     """One row a word of the target's instruction, in its order, and a last one (`EVERY_WORD`) without any."""
-    words = clean(target.instruction).split()
+    words = clean(target.instruction, special_pattern(tokens_of(agent.processor.tokenizer))).split()
     fewer = [" ".join(words[:place] + words[place + 1 :]) for place in range(len(words))]
     raws = _answers(agent, target, [target.instruction, *fewer, ""])
     (_, before), *clicks = (judge(raw, target.bbox, agent.coord_format) for raw in raws)

@@ -16,9 +16,9 @@ from forge_core.data.screenspot import Target
 from forge_core.evaluation import lifts
 from forge_core.evaluation.predict import predict
 from forge_core.evaluation.score import Rate, Scored, accuracy, score, write_scored
-from forge_core.models.load import compute_dtype, load_adapter, load_base, load_processor, locate, processes
+from forge_core.models.load import compute_dtype, load_adapter, load_base, load_processor, processes
 from forge_core.params import EvaluateParams
-from forge_core.paths import resolve
+from forge_core.paths import locate, resolve
 from forge_core.results import digest
 from forge_core.training.adapter import coord_format_of
 

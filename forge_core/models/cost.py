@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 
-from forge_core.models.load import LORA_TARGETS, compute_dtype, device, locate
+from forge_core.models.load import LORA_TARGETS, compute_dtype, device
+from forge_core.paths import locate
 
 LARGEST = 8192  # side of the matrices whose product is timed
 _PARTS = {"vision_model": "vision tower", "connector": "connector", "text_model.layers": "language layers"}

@@ -1,11 +1,11 @@
 """The embedded tiny VLM: SmolVLM's architecture (Idefics3) at 4 million parameters, with its own small tokenizer.
 
 It exists so that the whole course runs on a CPU: same classes, same processor, same chat template as SmolVLM v1.
-`BASE` holds the weights that `python -m forge_core.models.pretrain` makes; `build_*` make the untrained parts.
+`paths.EMBEDDED_BASE` holds the weights that `python -m forge_core.models.pretrain` makes; `build_*` make the untrained
+parts.
 """
 
 import string
-from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
@@ -20,7 +20,6 @@ from transformers import (
 from forge_core.data.screens import ICONS, KINDS, WORDS
 from forge_core.models.chat import CHAT_TEMPLATE
 
-BASE = Path(__file__).parent / "embedded_base"
 TILE = 256  # px: what the vision tower sees
 IMAGE_SIZE = 512  # px: longest edge before the picture is squeezed to one tile
 PATCH, SCALE_FACTOR = 16, 2

@@ -14,9 +14,10 @@ import torch
 import transformers
 from accelerate import PartialState
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig, PreTrainedModel, ProcessorMixin
+from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, PreTrainedModel, ProcessorMixin
 
-from forge_core.models.embedded import BASE
+from forge_core.models.processor import read_processor
+from forge_core.paths import locate
 
 # By `train_vision`: the language model's linear layers alone, with the connector's, with the vision tower's as well.
 # A string is matched against the whole module name.
@@ -26,11 +27,6 @@ _TOWER = r".*vision_model.*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)"
 LORA_TARGETS = {"none": _TEXT, "connector": f"{_TEXT}|{_CONNECTOR}", "lora": f"{_TEXT}|{_CONNECTOR}|{_TOWER}"}
 # bitsandbytes matches these from the start of a name; a list given here replaces its default, hence `lm_head`.
 NOT_QUANTISED = ["model.vision_model", "model.connector", "lm_head"]
-
-
-def locate(base: str) -> str:
-    """The folder or hub name behind `base`."""
-    return str(BASE) if base == "embedded" else base
 
 
 def device() -> torch.device:
@@ -72,9 +68,10 @@ def autocast() -> torch.autocast:
 def load_processor(base: str, revision: str = "main", image_size: int | None = None) -> ProcessorMixin:
     """The processor of a base or of an adapter folder; `image_size` is the longest edge in px after resizing.
 
-    Raises ValueError where `image_size` is not a multiple of the model's tile (every other size wastes tiles).
+    Raises ValueError where `image_size` is not a multiple of the model's tile (every other size wastes tiles), or where
+    the base is of a family that is not known.
     """
-    processor = AutoProcessor.from_pretrained(locate(base), revision=revision)
+    processor = read_processor(locate(base), revision)
     if image_size:
         tile = processor.image_processor.max_image_size["longest_edge"]
         if image_size % tile:

@@ -23,6 +23,7 @@ from forge_core.data.screens import KINDS
 from forge_core.models import embedded
 from forge_core.models.load import autocast
 from forge_core.models.pretraining_data import BINS, LABELS, PATCHES, Screens
+from forge_core.paths import EMBEDDED_BASE
 
 INITIAL = 4  # batches that the data-dependent start looks at
 DECAY = 0.3  # share of the steps over which the rate falls to zero
@@ -176,7 +177,7 @@ def save(trainer: Pretrainer, out: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=embedded.BASE)
+    parser.add_argument("--out", type=Path, default=EMBEDDED_BASE)
     parser.add_argument("--state-file", type=Path, default="pretraining.pt", help="goes on from here if it exists")
     parser.add_argument("--steps", type=int, default=2200)
     parser.add_argument("--dense-steps", type=int, default=700, help="steps for the vision tower alone")

@@ -68,7 +68,7 @@ def merge(adapter: Path, out: Path, benchmark: Path | None = None, limit: int = 
 
 def checked_record(adapter: Path) -> dict:
     """forge.json of an adapter folder whose base is still the one that it was trained on."""
-    from forge_core.models.load import locate
+    from forge_core.paths import locate
 
     for name in ("adapter_config.json", "forge.json"):
         if not (adapter / name).is_file():

@@ -7,15 +7,14 @@ from pathlib import Path
 from peft import PeftModel
 from safetensors import SafetensorError, safe_open
 
-from forge_core.models.load import locate
 from forge_core.params import TrainParams
-from forge_core.paths import resolve
+from forge_core.paths import locate, resolve
 from forge_core.results import digest
 
 # Parameters that do not change what is learned.
 WHERE = (
     *("run", "output_dir", "data_dir", "parent_adapter", "logging_steps", "save_steps", "num_workers", "wandb"),
-    *("usd_per_hour",),
+    *("usd_per_hour", "eval_batch_size"),
 )
 
 

@@ -11,6 +11,7 @@ from forge_core.actions.prompts import answer_text, system_prompt
 from forge_core.data.images import open_image
 from forge_core.data.schema import Example, Turn
 from forge_core.models.chat import CHAT_TEMPLATE
+from forge_core.models.processor import RAW, normalise, pack
 
 IGNORED = -100  # label that cross-entropy skips
 
@@ -44,7 +45,9 @@ class Collator:
     """Batches examples: `input_ids`, `attention_mask`, `labels` (B, T), `pixel_values` (B, tiles, 3, H, W) and `ids`.
 
     T is padded on the right up to a multiple of `pad_to_multiple_of`. Raises ValueError for a row without one
-    supervised token: its loss would be NaN.
+    supervised token: its loss would be NaN. Called, it makes a batch as the model takes it. A data loader's workers use
+    `compact`, whose pixels are bytes, and the process that trains `expand`: a worker's batch lies in shared memory, of
+    which a container has 64 MB by default.
     """
 
     def __init__(
@@ -58,7 +61,16 @@ class Collator:
         self.processor, self.stage, self.images, self.multiple = processor, stage, images, pad_to_multiple_of
         self.coord_format = coord_format
 
-    def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+    def __call__(self, examples: Sequence[Example]) -> dict:
+        return self.expand(self.compact(examples))
+
+    def expand(self, batch: dict) -> dict:
+        """A batch of `compact` with its pixels normalised, float32, on the device where they are."""
+        rest = {name: value for name, value in batch.items() if name != "tiles"}
+        return rest | {"pixel_values": normalise(self.processor, batch["pixel_values"], batch["tiles"])}
+
+    def compact(self, examples: Sequence[Example]) -> dict:
+        """The batch with `pixel_values` as uint8 and, in place of zeros behind the last tile, `tiles` (B,)."""
         chats = [
             messages(example.turns, self.stage, example.platform, coord_format=self.coord_format)
             for example in examples
@@ -72,7 +84,7 @@ class Collator:
             return_dict=True,
             return_assistant_tokens_mask=True,
             processor_kwargs={
-                "images_kwargs": {"return_tensors": "pt"},  # texts as lists: their masks are made token by token
+                "images_kwargs": RAW | {"return_tensors": "pt"},  # texts as lists: their masks are made token by token
                 "text_kwargs": {"padding": True, "padding_side": "right", "pad_to_multiple_of": self.multiple},
             },
         )
@@ -80,7 +92,7 @@ class Collator:
         for example, row in zip(examples, supervised, strict=True):
             if not row.any():
                 raise ValueError(f"{example.id}: no supervised token in this row")
-        tensors = {name: torch.as_tensor(value) for name, value in batch.items()}
+        tensors = pack({name: torch.as_tensor(value) for name, value in batch.items()})
         labels = tensors["input_ids"].masked_fill(~supervised, IGNORED)  # (B, T); the model shifts them
         return tensors | {"labels": labels, "ids": [example.id for example in examples]}
 

@@ -23,12 +23,11 @@ from forge_core.models.load import (
     load_adapter,
     load_base,
     load_processor,
-    locate,
     processes,
 )
 from forge_core.nodes import bring, of_all, of_first
 from forge_core.params import MODELS, TrainParams
-from forge_core.paths import ROOT, resolve
+from forge_core.paths import ROOT, locate, resolve
 from forge_core.training.adapter import check_parent, save_adapter
 from forge_core.training.checkpoints import check_space, checkpoints, describe, newest_complete
 from forge_core.training.collate import Collator
@@ -36,6 +35,7 @@ from forge_core.training.held_out import HeldOut
 from forge_core.training.rows import Rows, fitting_rows
 from forge_core.training.trainer import StageTrainer, StopOnSigterm, Watch, freeze_tower, train_only_labelled
 
+PREFETCH = 2  # batches that a data loader's worker has ready
 CPU_WEIGHTS = 600e6  # of a base, above which a CPU is refused: a step would take minutes
 OUT_OF_MEMORY = (
     "the GPU's memory is full: halve batch_size and double gradient_accumulation, then set activation_checkpointing: "
@@ -220,12 +220,12 @@ def build_trainer(model, processor, rows: Rows, held_out: HeldOut, params: Train
         save_total_limit=2,
         eval_strategy="steps" if held_out.asked else "no",
         eval_steps=params.save_steps,
-        per_device_eval_batch_size=params.batch_size,
+        per_device_eval_batch_size=params.eval_batch_size,
         load_best_model_at_end=bool(held_out.asked),
         metric_for_best_model="eval_rank",
         dataloader_num_workers=params.num_workers,
         dataloader_persistent_workers=params.num_workers > 0,
-        dataloader_prefetch_factor=4 if params.num_workers else None,
+        dataloader_prefetch_factor=PREFETCH if params.num_workers else None,
         ddp_find_unused_parameters=False,
         dataloader_pin_memory=on_gpu,
         remove_unused_columns=False,
@@ -238,9 +238,14 @@ def build_trainer(model, processor, rows: Rows, held_out: HeldOut, params: Train
     collator = Collator(processor, params.stage, images, params.pad_to_multiple_of, params.coord_format)
     callbacks = [Watch(params.usd_per_hour), StopOnSigterm()]
     trainer = StageTrainer(
-        model, arguments, data_collator=collator, train_dataset=rows, eval_dataset=held_out.asked, callbacks=callbacks
+        model,
+        arguments,
+        data_collator=collator.compact,
+        train_dataset=rows,
+        eval_dataset=held_out.asked,
+        callbacks=callbacks,
     )
-    trainer.held_out = held_out
+    trainer.held_out, trainer.collator = held_out, collator
     trainer.remove_callback(PrinterCallback)  # Watch prints
     return trainer
 

@@ -16,10 +16,10 @@ from peft import PeftModel
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers import Trainer, TrainerCallback
-from transformers.models.idefics3.modeling_idefics3 import Idefics3CausalLMOutputWithPast
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from forge_core.progress import Progress
-from forge_core.training.collate import IGNORED
+from forge_core.training.collate import IGNORED, Collator
 from forge_core.training.held_out import HeldOut
 from forge_core.training.rows import LengthGrouped
 
@@ -31,6 +31,7 @@ class StageTrainer(Trainer):
     """The Trainer over `Rows`, each optimizer step's rows of like length; its evaluation is `held_out`'s clicks."""
 
     held_out: HeldOut
+    collator: Collator
 
     def train(self, *arguments, **named):
         """As the Trainer's; notes when it began."""
@@ -65,6 +66,10 @@ class StageTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, {"eval_clicks": rate})
         return {"eval_rank": rate + 1e-9 * self.state.global_step}  # of equals the later
 
+    def _prepare_inputs(self, inputs: dict) -> dict:
+        """As the Trainer's, with the pixels that a worker sent as bytes normalised on the device."""
+        return self.collator.expand(super()._prepare_inputs(inputs))
+
     def _get_train_sampler(self, train_dataset=None) -> LengthGrouped:
         arguments = self.args
         group = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
@@ -93,7 +98,7 @@ def train_only_labelled(model: PeftModel) -> None:
         total = _cross_entropy(self.lm_head, hidden[kept], targets[kept])
         if not torch.isfinite(total):
             raise FloatingPointError(f"loss is {total.item()} on rows {', '.join(ids or ['?'])}; lower learning_rate")
-        return Idefics3CausalLMOutputWithPast(loss=total / (num_items_in_batch or kept.sum()))
+        return CausalLMOutputWithPast(loss=total / (num_items_in_batch or kept.sum()))
 
     base.forward = MethodType(forward, base)
 

@@ -11,8 +11,9 @@ from raw_rows import gpt, human, picture, preprocess_params, stage1, stage2, wri
 from forge_core.actions.prompts import answer_text, read_answer
 from forge_core.data.images import open_image
 from forge_core.data.preprocess import preprocess
-from forge_core.data.rows import clean
 from forge_core.data.schema import read_jsonl
+from forge_core.data.special import clean, special_pattern, tokens_of, tokens_of_base
+from forge_core.models.load import load_processor
 
 
 @pytest.fixture
@@ -168,7 +169,19 @@ def test_missing_and_broken_inputs_are_named(write_raw, tmp_path):
     "text", ["<im<image>age>a", "<|im_start|>a<|im_end|>", "<row_1_col_2>a<global-img>", " a<end_of_utterance>"]
 )
 def test_no_special_token_survives_cleaning(text):
-    assert clean(text) == "a"
+    assert clean(text, special_pattern(tokens_of_base("embedded"))) == "a"
+
+
+def test_what_a_tokenizer_names_is_special_whatever_it_looks_like(tmp_path):
+    tokens = ["<repo_name>", "[PAD]", "<|a b|>", "<a", "<a>"]
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"added_tokens": [{"content": token} for token in tokens]}))
+    special = special_pattern(tokens_of_base(str(tmp_path)))
+    assert [clean(f"b{token} ", special) for token in tokens] == ["b"] * len(tokens)
+    assert clean("<repo_<a>name>b[PA[PAD]D]", special) == "b"
+
+
+def test_the_file_and_the_loaded_tokenizer_name_the_same_tokens():
+    assert sorted(tokens_of_base("embedded")) == sorted(tokens_of(load_processor("embedded").tokenizer))
 
 
 def test_real_stage_1_rows(shared_data, tmp_path):

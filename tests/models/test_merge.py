@@ -15,10 +15,9 @@ from forge_core.cli import app
 from forge_core.data.schema import Example, Turn
 from forge_core.data.screenspot import PLATFORMS
 from forge_core.models import load as load_module
-from forge_core.models.embedded import BASE
 from forge_core.models.load import attach_lora, load_adapter, load_base, load_processor
 from forge_core.params import load
-from forge_core.paths import ROOT
+from forge_core.paths import EMBEDDED_BASE, ROOT
 from forge_core.results import digest
 from forge_core.training.checkpoints import describe
 from forge_core.training.collate import Collator
@@ -93,7 +92,7 @@ def merged(adapter, benchmark, tmp_path_factory):
 
 
 def test_every_weight_is_base_plus_adapter_in_bf16(merged, adapter):
-    weights, base = load_file(merged[0] / "model.safetensors"), load_file(BASE / "model.safetensors")
+    weights, base = load_file(merged[0] / "model.safetensors"), load_file(EMBEDDED_BASE / "model.safetensors")
     lora = load_file(adapter / "adapter_model.safetensors")
     assert weights.keys() == base.keys()
     changed = 0

@@ -15,7 +15,7 @@ from small_training import train_params
 from typer.testing import CliRunner
 
 from forge_core.cli import app
-from forge_core.models.embedded import BASE
+from forge_core.paths import EMBEDDED_BASE
 from forge_core.training.stage import launch, run_stage
 
 pytestmark = pytest.mark.slow
@@ -99,7 +99,8 @@ def test_the_adapter_folder_opens_with_plain_libraries(grounded):
 import sys, torch
 from peft import PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor
-model = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained({str(BASE)!r}), {str(grounded.adapter)!r})
+base = AutoModelForImageTextToText.from_pretrained({str(EMBEDDED_BASE)!r})
+model = PeftModel.from_pretrained(base, {str(grounded.adapter)!r})
 processor = AutoProcessor.from_pretrained({str(grounded.adapter)!r})
 assert processor.image_processor.size == {{"longest_edge": 512}} and model.peft_config["default"].r == 8
 assert sum(value.abs().sum() for name, value in model.named_parameters() if "lora_B" in name) > 0

@@ -1,0 +1,47 @@
+"""Special tokens: strings that mean something to a model, to AGUVIS or to our answer form, and must not stand in data.
+
+The base's tokenizer says which it has: of SmolVLM2's 145 no pattern would guess `<repo_name>`. Markers that most chat
+templates use go as well, so that rows for one base are not poison to the next.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download
+
+from forge_core.paths import locate
+
+# AGUVIS' place for the picture, the tags of stage 2's answers, and chat markers of any family
+_MARKERS = r"<image>|</?(?:think|code)>|<\|[^<>|\s]{1,40}\|>|</?(?:s|unk|pad|bos|eos)>"
+
+
+def tokens_of_base(base: str, revision: str = "main") -> list[str]:
+    """The special tokens of a base, from its tokenizer.json; nothing else of it is loaded.
+
+    Raises OSError where there is no such file.
+    """
+    folder = Path(locate(base))
+    file = folder / "tokenizer.json"
+    if not folder.is_dir():
+        file = Path(hf_hub_download(base, file.name, revision=revision))
+    return [token["content"] for token in json.loads(file.read_text(encoding="utf-8"))["added_tokens"]]
+
+
+def tokens_of(tokenizer) -> list[str]:
+    """The special tokens of a loaded tokenizer (one of transformers')."""
+    return [token.content for token in tokenizer.added_tokens_decoder.values()]
+
+
+def special_pattern(tokens: Iterable[str]) -> re.Pattern[str]:
+    """Matches each of `tokens`, of two that begin alike the longer one, and the markers above."""
+    longest_first = sorted(set(tokens), key=lambda token: (-len(token), token))
+    return re.compile("|".join([*map(re.escape, longest_first), _MARKERS]))
+
+
+def clean(text: str, special: re.Pattern[str]) -> str:
+    """The text without special tokens; repeated, so that none appears out of the pieces around another."""
+    while (stripped := special.sub("", text)) != text:
+        text = stripped
+    return text.strip()

@@ -1,0 +1,76 @@
+"""A base's processor for screenshots: tokenizer, image processor and chat template, without what videos would need.
+
+transformers' own SmolVLMProcessor needs torchvision and num2words for videos, counts no tokens before it has opened a
+picture, and hands `return_tensors` on twice (read in transformers 5.23.0). On screenshots Idefics3Processor does the
+same for SmolVLM2 as for SmolVLM v1, token for token, on PIL alone. What is saved opens as the class the base names.
+"""
+
+import torch
+from transformers import AutoImageProcessor, AutoTokenizer, Idefics3Processor, ProcessorMixin
+
+VIDEO = "video_processor"
+RAW = {"do_rescale": False, "do_normalize": False}  # arguments of an image processor: pixels stay 0 to 255
+
+
+class SmolVLMProcessor(Idefics3Processor):
+    """SmolVLM2's processor without its video half.
+
+    It has the name of transformers' class, since that is what is written into the files it saves; the settings of the
+    video half go there too, so that transformers' class finds them.
+    """
+
+    video: dict  # settings of the video half, as processor_config.json has them
+
+    def to_dict(self) -> dict:
+        """What is saved as processor_config.json."""
+        return super().to_dict() | {VIDEO: self.video}
+
+
+CLASSES = {
+    "Idefics3Processor": Idefics3Processor,
+    "SmolVLMProcessor": SmolVLMProcessor,
+}  # by the name in a base's files
+
+
+def read_processor(folder: str, revision: str = "main") -> Idefics3Processor:
+    """The processor in a folder or a repository of the hub.
+
+    Raises OSError where it has none, ValueError where it is of a family that is not known here.
+    """
+    settings, _ = ProcessorMixin.get_processor_dict(folder, revision=revision)
+    name = settings.get("processor_class")
+    if name not in CLASSES:
+        raise ValueError(f"{folder}: its processor is {name}; known are {', '.join(CLASSES)} (SmolVLM and SmolVLM2)")
+    images = AutoImageProcessor.from_pretrained(folder, revision=revision, backend="pil")  # the same with a GPU, or not
+    tokenizer = AutoTokenizer.from_pretrained(folder, revision=revision)
+    template = settings.get("chat_template") or tokenizer.chat_template
+    processor = CLASSES[name](images, tokenizer, image_seq_len=settings["image_seq_len"], chat_template=template)
+    if isinstance(processor, SmolVLMProcessor):
+        # before transformers 5 one file served both halves
+        of_images = images.to_dict() | {"video_processor_type": "SmolVLMVideoProcessor"}
+        of_images.pop("image_processor_type", None)
+        processor.video = settings.get(VIDEO) or of_images
+    return processor
+
+
+def pack(read: dict) -> dict:
+    """What the image processor read with `RAW`, for the way between processes: `pixel_values` as uint8, and `tiles`.
+
+    `tiles` (B,) says how many of a screenshot's tiles are not padding; the mask (B, tiles, H, W) of eight bytes a pixel
+    says no more, since screenshots are resized to whole tiles.
+    """
+    mask = read.pop("pixel_attention_mask")
+    return read | {"pixel_values": read["pixel_values"].to(torch.uint8), "tiles": mask[..., 0, 0].sum(1)}
+
+
+def normalise(processor: ProcessorMixin, pixels: torch.Tensor, tiles: torch.Tensor) -> torch.Tensor:
+    """`pixels` (B, tiles, 3, H, W) uint8 as the image processor would normalise them, float32; padding is zero.
+
+    Zero is how SmolVLM's classes tell padding from a tile; no colour becomes zero (they lie on both sides of it).
+    """
+    images = processor.image_processor
+    mean, std = (
+        torch.tensor(each, device=pixels.device).view(3, 1, 1) for each in (images.image_mean, images.image_std)
+    )
+    is_tile = torch.arange(pixels.shape[1], device=pixels.device) < tiles[:, None]  # (B, tiles)
+    return ((pixels * images.rescale_factor - mean) / std) * is_tile[..., None, None, None]
