@@ -25,10 +25,19 @@ import papermill
 from jupyter_client.kernelspec import NoSuchKernel
 from papermill.exceptions import PapermillExecutionError
 
-from forge_core import __version__, paths, results
+from forge_core import __version__, paths, results, shared_memory
 from forge_core.evaluation.browser import find_chromium
 from forge_core.livelog import LiveLog
-from forge_core.params import MODELS, OPTIONAL, NotebookParams, ParamsError, Profile, load, load_profile
+from forge_core.params import (
+    MODELS,
+    OPTIONAL,
+    NotebookParams,
+    ParamsError,
+    Profile,
+    TrainParams,
+    load,
+    load_profile,
+)
 
 FINGERPRINT = "fingerprint.json"
 KERNEL_ENVIRONMENT = {
@@ -105,9 +114,17 @@ def plan(profile: str, first: str | None, only: str | None) -> tuple[Profile, li
         raise ParamsError(problems)
     forced = bool(first or only)
     minutes = prices.minutes
-    return prices, [
-        Step(name, values[name], minutes.get(name), forced, "" if only else obstacle(name)) for name in chosen
-    ]
+    steps = [Step(name, values[name], minutes.get(name), forced, "" if only else obstacle(name)) for name in chosen]
+    problems = [f"{profile}/{step.notebook}.yaml: {why}" for step in steps if (why := _short_of_memory(step))]
+    if problems:
+        raise ParamsError(problems)
+    return prices, steps
+
+
+def _short_of_memory(step: Step) -> str:
+    """Why the workers of a training that is to run lack shared memory: said before hours are spent on its data."""
+    why = shared_memory.problem(step.params) if isinstance(step.params, TrainParams) else ""
+    return why if why and (step.forced or not unchanged(step)) else ""
 
 
 def cell_problems(notebook: str) -> list[str]:

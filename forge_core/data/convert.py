@@ -118,7 +118,7 @@ def _sampled(task: Task, row: int) -> bool:
 
 
 def _turn(task: Task, row: int, number: int, image: str, exchange: Exchange, box: Box | None) -> TurnRow:
-    turn, actions = read_turn(exchange, task.stage, task.special, "smolagents" if task.images else "aguvis")
+    turn, actions = read_turn(exchange, task.stage, "smolagents" if task.images else "aguvis", task.special)
     same, near = (
         blake2b("\0".join((task.subset, image, asked, turn.history)).encode(), digest_size=16).digest()
         for asked in (turn.instruction, _plain(turn.instruction))

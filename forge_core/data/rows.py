@@ -18,7 +18,7 @@ from forge_core.actions.dialects import parse
 from forge_core.actions.types import Action
 from forge_core.actions.unified import render
 from forge_core.data.schema import RowError, Turn
-from forge_core.data.special import clean
+from forge_core.data.special import MARKERS, clean
 
 Exchange = tuple[str, list[dict]]  # a human text and the gpt messages that answer it
 Box = tuple[float, float, float, float]  # left, top, right, bottom, normalised; may reach beyond [0, 1]
@@ -94,14 +94,14 @@ def from_smolagents(row: dict, image: str) -> dict:
 
 
 def read_turn(
-    exchange: Exchange, stage: int, special: re.Pattern[str], dialect: str = "aguvis"
+    exchange: Exchange, stage: int, dialect: str = "aguvis", special: re.Pattern[str] = MARKERS
 ) -> tuple[Turn, list[Action]]:
     """A turn and its actions. Stage 1: one answer, bare calls. Stage 2: a thought to `all`, then calls to `os`.
 
-    Raises RowError. What `special` matches (special.special_pattern) is taken out of instruction, history and thought,
-    and refused in actions: to the model it would be an instruction of its own. `dialect` "smolagents" is the unified
-    one with vertical scrolls turned round, as smol2operator did (its README: page=-0.1, which is down, became 'up');
-    they are turned back.
+    Raises RowError. What `special` matches (`special_pattern` of a base; without one, what no base may see) is taken
+    out of instruction, history and thought, and refused in actions: to the model it would be an instruction of its own.
+    `dialect` "smolagents" is the unified one with vertical scrolls turned round, as smol2operator did (its README:
+    page=-0.1, which is down, became 'up'); they are turned back.
     """
     request, answers = exchange
     if not answers or (stage == 1 and len(answers) > 1) or answers[-1].get("recipient", "os") != "os":

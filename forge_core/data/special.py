@@ -14,7 +14,7 @@ from huggingface_hub import hf_hub_download
 from forge_core.paths import locate
 
 # AGUVIS' place for the picture, the tags of stage 2's answers, and chat markers of any family
-_MARKERS = r"<image>|</?(?:think|code)>|<\|[^<>|\s]{1,40}\|>|</?(?:s|unk|pad|bos|eos)>"
+MARKERS = re.compile(r"<image>|</?(?:think|code)>|<\|[^<>|\s]{1,40}\|>|</?(?:s|unk|pad|bos|eos)>")
 
 
 def tokens_of_base(base: str, revision: str = "main") -> list[str]:
@@ -37,7 +37,7 @@ def tokens_of(tokenizer) -> list[str]:
 def special_pattern(tokens: Iterable[str]) -> re.Pattern[str]:
     """Matches each of `tokens`, of two that begin alike the longer one, and the markers above."""
     longest_first = sorted(set(tokens), key=lambda token: (-len(token), token))
-    return re.compile("|".join([*map(re.escape, longest_first), _MARKERS]))
+    return re.compile("|".join([*map(re.escape, longest_first), MARKERS.pattern]))
 
 
 def clean(text: str, special: re.Pattern[str]) -> str:

@@ -11,6 +11,7 @@ from transformers import ProcessorMixin
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from forge_core.data.schema import Example, read_jsonl
+from forge_core.data.special import special_pattern, tokens_of
 from forge_core.params import TrainParams
 from forge_core.training.collate import token_count
 
@@ -39,11 +40,18 @@ class Rows(Dataset):
 def fitting_rows(file: Path, processor: ProcessorMixin, params: TrainParams) -> tuple[Rows, list[Example], int]:
     """Rows of at most `max_length` tokens, those of the held-out screenshots, and how many were dropped.
 
-    A row that is too long is never cut: it would lose image tokens.
+    A row that is too long is never cut: it would lose image tokens. Raises ValueError where none is left, and where a
+    row holds a special token of the base: it was preprocessed for another.
     """
     rows, held, dropped = Rows(), [], 0
+    special = special_pattern(tokens_of(processor.tokenizer))
     kept_out = choose((row.image for row in read_jsonl(file)), params.held_out, params.seed) if params.held_out else ()
     for row in read_jsonl(file):
+        if found := next(filter(None, map(special.search, texts_of(row))), None):
+            raise ValueError(
+                f"{file}: row {row.id} holds {found[0]!r}, a special token of {params.base_model}; was notebook 02 run "
+                "for another base_model?"
+            )
         if row.image in kept_out:
             held.append(row)
             continue
@@ -57,6 +65,12 @@ def fitting_rows(file: Path, processor: ProcessorMixin, params: TrainParams) -> 
             raise ValueError(f"{file}: held_out {params.held_out} leaves none of its {len(held)} rows to train on")
         raise ValueError(f"{file}: none of {dropped} rows fits in max_length {params.max_length} tokens")
     return rows, held, dropped
+
+
+def texts_of(row: Example) -> Iterator[str]:
+    """What of a row the model reads as text."""
+    for turn in row.turns:
+        yield from (turn.instruction, turn.history, turn.thought or "", *turn.actions)
 
 
 def choose(images: Iterable[str], count: int, seed: int) -> set[str]:

@@ -15,7 +15,7 @@ from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
-from forge_core import __version__, gpus
+from forge_core import __version__, gpus, shared_memory
 from forge_core.models.cost import geometry
 from forge_core.models.load import (
     attach_lora,
@@ -35,7 +35,6 @@ from forge_core.training.held_out import HeldOut
 from forge_core.training.rows import Rows, fitting_rows
 from forge_core.training.trainer import StageTrainer, StopOnSigterm, Watch, freeze_tower, train_only_labelled
 
-PREFETCH = 2  # batches that a data loader's worker has ready
 CPU_WEIGHTS = 600e6  # of a base, above which a CPU is refused: a step would take minutes
 OUT_OF_MEMORY = (
     "the GPU's memory is full: halve batch_size and double gradient_accumulation, then set activation_checkpointing: "
@@ -147,7 +146,9 @@ def data_sources(rows_file: Path) -> str:
 
 
 def check_device(params: TrainParams) -> None:
-    """Raise ValueError where no GPU is in sight and the base is too large for a CPU."""
+    """Raise ValueError where there is no GPU and the base is too large for a CPU, OSError where /dev/shm is small."""
+    if problem := shared_memory.problem(params):
+        raise OSError(problem)
     if torch.cuda.is_available():
         return
     shape = geometry(params.base_model, params.base_revision)
@@ -225,7 +226,7 @@ def build_trainer(model, processor, rows: Rows, held_out: HeldOut, params: Train
         metric_for_best_model="eval_rank",
         dataloader_num_workers=params.num_workers,
         dataloader_persistent_workers=params.num_workers > 0,
-        dataloader_prefetch_factor=PREFETCH if params.num_workers else None,
+        dataloader_prefetch_factor=shared_memory.PREFETCH if params.num_workers else None,
         ddp_find_unused_parameters=False,
         dataloader_pin_memory=on_gpu,
         remove_unused_columns=False,
