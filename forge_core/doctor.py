@@ -22,7 +22,6 @@ from forge_core import paths
 
 HUB_TIMEOUT = 3  # s
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
-DISK_WANTED = 60  # GiB free for the GPU profiles; the embedded one needs 1
 MEMORY_WANTED = 4  # GiB for the embedded profile
 
 
@@ -131,12 +130,19 @@ def memory() -> Line:
 
 
 def disk() -> Line:
-    """Free space where runs, data and checkpoints are written."""
-    free = shutil.disk_usage(paths.ROOT).free / 2**30
+    """Free space where runs, data and checkpoints are written, and the profiles that a new start has no room for."""
+    from forge_core.data.disk import gb_after_setup, profiles
+
+    free = shutil.disk_usage(paths.ROOT).free / 1e9
+    shown = f"{free:.0f} GB free under {paths.ROOT}"
     if free < 1:
-        return Line("missing", "disk", f"{free:.1f} GiB free under {paths.ROOT}", "free some space, or set FORGE_HOME")
-    wanted = "" if free >= DISK_WANTED else f"; the vast profiles want {DISK_WANTED}"
-    return Line("note" if wanted else "ok", "disk", f"{free:.0f} GiB free under {paths.ROOT}{wanted}")
+        return Line("missing", "disk", shown, "free some space, or set FORGE_HOME")
+    try:
+        larger = [f"{name} {needed}" for name in profiles() if (needed := gb_after_setup(name)) > free]
+    except ValueError as error:  # of a profile that somebody changed
+        return Line("note", "disk", f"{shown}; what the profiles need is not known: {str(error).splitlines()[0]}")
+    wanted = f"; new runs need more: {', '.join(larger)} GB" if larger else ""
+    return Line("note" if larger else "ok", "disk", shown + wanted)
 
 
 def hub() -> Line:

@@ -183,13 +183,12 @@ OPTIONAL = ("06_your_own_app",)  # a profile may lack its file, and a machine wh
 
 
 class Rent(BaseModel):
-    """What `forge vast up` asks of a machine; units and meaning are Vast.ai's."""
+    """What `forge vast up` asks of a machine; units and meaning are Vast.ai's. Its disk follows from `data.disk`."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     gpu_ram_gb: Positive  # a card of "24 GB" may show 23
     compute_cap: Positive  # compute capability times 100: 800 and more multiply in bf16
-    disk_gb: Positive
     inet_down_mbps: Count
     reliability: Share
     max_usd_per_hour: Annotated[float, Field(gt=0)]

@@ -1,14 +1,16 @@
 """Image archives as the AGUVIS sets publish them: zip, and tar.gz cut into `NAME.tar.gz.part_aa, _ab` (or `_00, _01`).
 
 A zip is read in place (`data.images`). A tar.gz is unpacked once: into a folder beside the destination that is renamed
-when it is complete, with a marker that remembers the archive. Archives are data from strangers, so only plain files and
-folders inside the destination pass, and none that is out of proportion.
+when it is complete, with a marker that remembers the archive. Then its own files can go (`discard`): a note in their
+place says what they were and where their images lie. Archives are data from strangers, so only plain files and folders
+inside the destination pass, and none that is out of proportion.
 """
 
 import gzip
 import io
 import json
 import lzma
+import os
 import shutil
 import stat
 import string
@@ -20,6 +22,7 @@ from itertools import islice, product
 from pathlib import Path, PurePosixPath
 
 MARKER = ".unpacked.json"
+GONE = ".gone.json"  # ends the name of the note that stands for an archive whose files went
 MAX_MEMBER = 256 << 20  # bytes of one file; a screenshot has a few MiB
 MAX_RATIO = 100  # unpacked to packed bytes; images hardly shrink
 SMALL = 16 << 20  # bytes for which the ratio does not matter
@@ -32,14 +35,49 @@ class ArchiveError(ValueError):
 def find(folder: Path, stem: str) -> Path:
     """Path of the archive `stem` in `folder` for `unpack`: `stem.zip`, else `stem.tar.gz` (whole, or in parts)."""
     for archive in (folder / f"{stem}.zip", folder / f"{stem}.tar.gz"):
-        if archive.exists() or _numbered_parts(archive):
+        if archive.exists() or _numbered_parts(archive) or _gone(archive):
             return archive
+    if (note := _note(folder / f"{stem}.tar.gz")).is_file():
+        raise FileNotFoundError(
+            f"{note}: the images that it names are not whole; `forge data download` brings them again"
+        )
     raise FileNotFoundError(f"{folder}: neither {stem}.zip nor {stem}.tar.gz (or its .part_aa, ...) is there")
+
+
+def sizes(archive: Path) -> dict[str, int]:
+    """Bytes of each file that makes up `archive`, by name, whether it is there or went when its images were whole."""
+    note = _gone(archive)
+    return {name: size for name, size, _ in (note["files"] if note else _identity(parts(archive)))}
+
+
+def gone(folder: Path, commit: str | None) -> dict[str, int]:
+    """Bytes of the files of `commit` that went from `folder` when their images were whole; these are whole still."""
+    notes = (_gone(path.with_name(path.name.removesuffix(GONE))) for path in folder.glob(f"*{GONE}"))
+    return {name: size for note in notes if note and note["commit"] == commit for name, size, _ in note["files"]}
+
+
+def discard(archive: Path, images: Path, commit: str, downloaded: dict[str, int]) -> None:
+    """Remove the files of an archive that lies unpacked in `images`, where a download can bring them again.
+
+    `downloaded` has the bytes of each file that came with `commit`. Where one is not among them, or is a link (into
+    somebody's mirror), all stay.
+    """
+    if not _gone(archive):
+        files = parts(archive)
+        if any(file.is_symlink() or downloaded.get(file.name) != file.stat().st_size for file in files):
+            return
+        where = Path(os.path.relpath(images.resolve(), archive.parent.resolve())).as_posix()
+        fresh = _note(archive).with_name(f"{_note(archive).name}.new")
+        fresh.write_text(json.dumps({"images": where, "commit": commit, "files": _identity(files)}))
+        os.sync()  # the images are on the disk before their archive goes
+        fresh.replace(_note(archive))
+    for file in _left(archive):
+        file.unlink()
 
 
 def parts(archive: Path) -> list[Path]:
     """The files that make up `archive`, in order; raises ArchiveError when one of a split archive is missing."""
-    found = [archive] if archive.exists() else _numbered_parts(archive)
+    found = _left(archive)
     if not found:
         raise ArchiveError(f"{archive}: no such archive, whole or in parts")
     if found[0] != archive:
@@ -76,13 +114,15 @@ def check_zip(archive: Path) -> zipfile.ZipFile:
 def unpack(archive: Path, destination: Path) -> Path:
     """Unpack `archive` (a zip, a wheel, or a tar.gz that may be in parts) into `destination`, once, and return it.
 
-    Raises ArchiveError on members that leave the destination, links and special files, and on broken archives.
+    Where its files went, the folder is the one that has been unpacked from them. Raises ArchiveError on members that
+    leave the destination, links and special files, and on broken archives.
     """
-    files = parts(archive)
-    identity = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-    marker = destination / MARKER
-    if marker.exists() and json.loads(marker.read_text()) == identity:
+    if note := _gone(archive):
+        return archive.parent / note["images"]
+    if is_unpacked(archive, destination):
         return destination
+    files = parts(archive)
+    identity = _identity(files)
     partial = destination.with_name(f"{destination.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -94,6 +134,39 @@ def unpack(archive: Path, destination: Path) -> Path:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return destination
+
+
+def is_unpacked(archive: Path, destination: Path) -> bool:
+    """Whether all of the archive is unpacked, in `destination` or where its files went for it; raises as `parts`."""
+    return bool(_gone(archive)) or _marked(destination) == _identity(parts(archive))
+
+
+def _identity(files: list[Path]) -> list[list]:
+    """Name, bytes and time of change (ns) of each file."""
+    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+
+
+def _marked(destination: Path) -> list[list] | None:
+    """The identity of the archive that `destination` was unpacked from."""
+    marker = destination / MARKER
+    return json.loads(marker.read_text()) if marker.is_file() else None
+
+
+def _note(archive: Path) -> Path:
+    return archive.with_name(f"{archive.name}{GONE}")
+
+
+def _left(archive: Path) -> list[Path]:
+    return [archive] if archive.exists() else _numbered_parts(archive)
+
+
+def _gone(archive: Path) -> dict | None:
+    """The note on an archive whose files went, while it is true: its images are whole, no other file took its place."""
+    if not _note(archive).is_file():
+        return None
+    note = json.loads(_note(archive).read_text())
+    whole = _marked(archive.parent / note["images"]) == note["files"]
+    return note if whole and all(file in note["files"] for file in _identity(_left(archive))) else None
 
 
 def _numbered_parts(archive: Path) -> list[Path]:

@@ -2,54 +2,33 @@
 
     download("aguvis", 1, ["guienv"], "data/aguvis/raw", "main")
 
-HF_ENDPOINT names another hub, HF_TOKEN opens gated data sets; huggingface_hub reads both. `source.json` beside the
-files notes where they are from: while it says the same repository and revision, later calls stay at its commit.
+HF_ENDPOINT names another hub, HF_TOKEN opens gated data sets; huggingface_hub reads both. What is fetched from where is
+looked up first (`data.listing`), for all stages, and so is the room for it (`data.room`).
 """
 
 import errno
-import fnmatch
 import glob
-import json
-import re
 import shutil
 import time
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from threading import Lock
 
-from huggingface_hub import HfApi, constants, hf_hub_url, snapshot_download
+from huggingface_hub import hf_hub_url, snapshot_download
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers, tqdm
 
-from forge_core.data import archives, sandbox
+from forge_core.data import archives, room, sandbox
 from forge_core.data.download_errors import DownloadError, clear_errors
-from forge_core.data.sources import BENCHMARKS, REPOSITORIES, Subset, subsets
+from forge_core.data.listing import PARTIAL, Listing, Order, lacking, look_up, size_of, write_note
+from forge_core.data.room import text
+from forge_core.data.sources import BENCHMARKS, OTHER_NAMES, REPOSITORIES, Subset, subsets
 from forge_core.params import ExploreParams
 from forge_core.paths import resolve
 from forge_core.progress import Progress
 
-NOTE = "source.json"
-PARTIAL = ".partial"  # what is fetched in part, below it one folder a commit
 WORKERS = 4  # files at a time
 SECONDS = 5.0  # between two lines of progress
-
-
-@dataclass(frozen=True)
-class _Order:
-    """What to bring where. Each of `wants` is one thing: patterns of file names; the first that matches counts."""
-
-    label: str
-    source: str
-    repository: str
-    revision: str
-    wants: tuple[tuple[str, ...], ...]
-    folder: Path
-
-    def __str__(self) -> str:
-        return f"{self.repository}@{self.revision}"
 
 
 def download(
@@ -60,14 +39,9 @@ def download(
     `mirror` is a folder with <owner>/<name>/<file>, whose files are linked; "" is the hub.
     Raises ValueError for a subset that is not in the table, DownloadError for all that goes wrong on the way.
     """
-    chosen, folder = subsets(stage, subset_names), resolve(raw_dir) / f"stage{stage}"
-    for subset in chosen:
-        if not subset.on_hub:
-            maker = "drawn, source: sandbox" if subset.name.startswith("sandbox") else "captured, source: capture"
-            raise ValueError(f"{subset.name} is not on the hub: it is {maker}")
-    wants = dict.fromkeys(want for subset in chosen for want in _wants(source, subset))
-    _bring(_Order(f"stage {stage}", source, REPOSITORIES[source][stage], revision, tuple(wants), folder), mirror)
-    return folder
+    order = _stage_order(source, stage, subset_names, raw_dir, revision)
+    _bring(look_up(order, mirror))
+    return order.folder
 
 
 def download_benchmark(name: str, folder: str | Path, revision: str = "", mirror: str = "") -> Path:
@@ -76,22 +50,17 @@ def download_benchmark(name: str, folder: str | Path, revision: str = "", mirror
     `revision` "" is the table's. Raises ValueError for an unknown name, DownloadError, and ArchiveError for images that
     cannot be unpacked.
     """
-    if name not in BENCHMARKS:
-        raise ValueError(f"no benchmark {name!r}; there are {', '.join(BENCHMARKS)}")
-    benchmark, folder = BENCHMARKS[name], resolve(folder)
-    images = [_archive(benchmark.archive)] if benchmark.archive else []
-    wants = (*((pattern,) for pattern in benchmark.files), *images)
-    revision = revision or benchmark.revision
-    _bring(_Order(name, name, benchmark.repository, revision, wants, folder), mirror)
-    if images:
-        _unpack_images(folder, benchmark.archive)
-    return folder
+    order = _benchmark_order(name, folder, revision)
+    _bring(look_up(order, mirror))
+    _unpack_images(order)
+    return order.folder
 
 
 def obtain(params: ExploreParams) -> None:
     """Put the raw data of both stages and the benchmark where `params` says: drawn, or downloaded.
 
-    What `forge capture` wrote has to be there: raises FileNotFoundError where it is not.
+    A download looks all of it up, and the room for it, before it fetches anything. What `forge capture` wrote has to be
+    there: raises FileNotFoundError where it is not.
     """
     raw_dir, benchmark_dir = resolve(params.raw_dir), resolve(params.benchmark_dir)
     if params.source == "sandbox":
@@ -100,9 +69,20 @@ def obtain(params: ExploreParams) -> None:
     elif params.source == "capture":
         _check_captured(params, raw_dir, benchmark_dir)
     else:
-        download(params.source, 1, params.stage1_subsets, raw_dir, params.stage1_revision, params.mirror)
-        download(params.source, 2, params.stage2_subsets, raw_dir, params.stage2_revision, params.mirror)
-        download_benchmark("screenspot_v2", benchmark_dir, mirror=params.mirror)
+        _download_all(params)
+
+
+def _download_all(params: ExploreParams) -> None:
+    orders = [
+        _stage_order(params.source, 1, params.stage1_subsets, params.raw_dir, params.stage1_revision),
+        _stage_order(params.source, 2, params.stage2_subsets, params.raw_dir, params.stage2_revision),
+        _benchmark_order("screenspot_v2", params.benchmark_dir),
+    ]
+    *stages, benchmark = [look_up(order, params.mirror) for order in orders]
+    room.check(stages, benchmark, resolve(params.data_dir))
+    for listing in (*stages, benchmark):
+        _bring(listing)
+    _unpack_images(benchmark.order)
 
 
 def _check_captured(params: ExploreParams, raw_dir: Path, benchmark_dir: Path) -> None:
@@ -113,19 +93,46 @@ def _check_captured(params: ExploreParams, raw_dir: Path, benchmark_dir: Path) -
             raise FileNotFoundError(f"{path}: missing; forge capture URL_OR_FOLDER --out {raw_dir.parent} writes it")
 
 
+def _stage_order(source: str, stage: int, names: list[str], raw_dir: str | Path, revision: str) -> Order:
+    chosen = subsets(stage, names)
+    for subset in chosen:
+        if not subset.on_hub:
+            maker = "drawn, source: sandbox" if subset.name.startswith("sandbox") else "captured, source: capture"
+            raise ValueError(f"{subset.name} is not on the hub: it is {maker}")
+    wants = dict.fromkeys(want for subset in chosen for want in _wants(source, subset))
+    folder = resolve(raw_dir) / f"stage{stage}"
+    return Order(f"stage {stage}", source, REPOSITORIES[source][stage], revision, tuple(wants), folder)
+
+
+def _benchmark_order(name: str, folder: str | Path, revision: str = "") -> Order:
+    if name not in BENCHMARKS:
+        raise ValueError(f"no benchmark {name!r}; there are {', '.join(BENCHMARKS)}")
+    benchmark = BENCHMARKS[name]
+    images = [_archive(benchmark.archive)] if benchmark.archive else []
+    wants = (*((pattern,) for pattern in benchmark.files), *images)
+    return Order(name, name, benchmark.repository, revision or benchmark.revision, wants, resolve(folder))
+
+
 def _wants(source: str, subset: Subset) -> list[tuple[str, ...]]:
     if source == "smolagents":
         return [(f"{subset.name}/*.parquet",)]
-    return [(subset.json,), _archive(subset.archive)]
+    return [_names(subset.json), _archive(subset.archive)]
 
 
 def _archive(stem: str) -> tuple[str, ...]:
-    return tuple(stem + ending for ending in (".zip", ".tar.gz", ".tar.gz.part_*"))
+    return (*_names(f"{stem}.zip"), f"{stem}.tar.gz", f"{stem}.tar.gz.part_*")
 
 
-def _unpack_images(folder: Path, stem: str) -> None:
-    """Make the images lie in folder/<stem>, whether or not the archive has a top folder of that name."""
-    images, unpacked = folder / stem, Path(".unpacked")
+def _names(name: str) -> tuple[str, ...]:
+    return (name, OTHER_NAMES[name]) if name in OTHER_NAMES else (name,)
+
+
+def _unpack_images(order: Order) -> None:
+    """Make a benchmark's images lie in folder/<stem>, whether or not the archive has a top folder of that name."""
+    folder, stem = order.folder, BENCHMARKS[order.label].archive
+    if not stem:
+        return
+    images, unpacked = folder / stem, Path(room.UNPACKED)
     if images.exists() and not images.is_symlink():
         raise DownloadError(f"{images} is in the way of the downloaded images; move it elsewhere")
     archives.unpack(archives.find(folder, stem), folder / unpacked)
@@ -134,129 +141,68 @@ def _unpack_images(folder: Path, stem: str) -> None:
     images.symlink_to(target)
 
 
-def _bring(order: _Order, mirror: str) -> None:
-    note = _read_note(order)
-    names, missing = _choose(order.wants, note["files"])
-    sizes = {name: note["files"][name] for name in names}
-    if not missing and (mirror or note["commit"]) and not _lacking(order.folder, sizes):
-        print(f"{order.label}: {order}: already downloaded, {_amount(sizes)} in {order.folder}", flush=True)
+def _bring(listing: Listing) -> None:
+    order, commit = listing.order, listing.commit
+    if listing.done:
+        print(f"{order.label}: {order}: already downloaded, {_amount(listing.sizes)} in {order.folder}", flush=True)
         return
-    with clear_errors(order.repository, order.revision, order.folder, noted=NOTE if note["commit"] else ""):
+    with clear_errors(order.repository, order.revision, order.folder):
         order.folder.mkdir(parents=True, exist_ok=True)
-        commit, sizes = _link(order, resolve(mirror)) if mirror else _fetch(order, note["commit"] or order.revision)
-        if lacking := _lacking(order.folder, sizes):
-            raise DownloadError(f"{order}: {', '.join(lacking)} came with another size than is listed; run it again")
-        _write_note(order, commit, (note["files"] if commit == note["commit"] else {}) | sizes)
+        _link(listing) if listing.mirror else _fetch(listing)
+        if lost := lacking(order.folder, listing.sizes, commit):
+            raise DownloadError(f"{order}: {', '.join(lost)} came with another size than is listed; run it again")
+        for name, other in OTHER_NAMES.items():
+            if other in listing.sizes and not (order.folder / name).exists():
+                (order.folder / name).symlink_to(other)
+        write_note(listing)
 
 
-def _read_note(order: _Order) -> dict:
-    """What source.json says about the same repository and revision, else that there is nothing yet."""
-    try:
-        note = json.loads((order.folder / NOTE).read_text())
-    except (OSError, ValueError):
-        note = {}
-    same = (note.get("repository"), note.get("revision")) == (order.repository, order.revision)
-    return note if same else {"commit": None, "files": {}}
-
-
-def _write_note(order: _Order, commit: str | None, files: dict[str, int]) -> None:
-    note = {"source": order.source, "repository": order.repository, "revision": order.revision, "commit": commit}
-    fresh = order.folder / f"{NOTE}.new"
-    fresh.write_text(json.dumps(note | {"files": dict(sorted(files.items()))}, indent=2) + "\n")
-    fresh.replace(order.folder / NOTE)
-
-
-def _choose(wants: Iterable[tuple[str, ...]], names: Iterable[str]) -> tuple[list[str], list[tuple[str, ...]]]:
-    """(the names that make up what is wanted, the wants that none of the names meets)."""
-    names, chosen, missing = sorted(name for name in names if ".." not in name.split("/")), {}, []
-    for patterns in wants:
-        found = next((hits for pattern in patterns if (hits := fnmatch.filter(names, pattern))), [])
-        chosen |= dict.fromkeys(found)
-        missing += [] if found else [patterns]
-    return list(chosen), missing
-
-
-def _choose_or_say(order: _Order, sizes: dict[str, int]) -> dict[str, int]:
-    names, missing = _choose(order.wants, sizes)
-    if missing:
-        lacks = ", ".join(" or ".join(patterns) for patterns in missing)
-        there = _similar([patterns[0] for patterns in missing], sorted({name.split("/")[0] for name in sizes}))
-        raise DownloadError(f"{order}: the repository has no {lacks}; {there}; name other subsets or another revision")
-    return {name: sizes[name] for name in names}
-
-
-def _similar(patterns: list[str], names: list[str]) -> str:
-    stems = [re.split("[./]", name)[0] for name in names]
-    close = {stem for pattern in patterns for stem in get_close_matches(re.split("[./]", pattern)[0], stems)}
-    similar = [name for name, stem in zip(names, stems, strict=True) if stem in close]
-    return f"similar names there: {', '.join(similar)}" if similar else f"there are: {', '.join(names[:10])}"
-
-
-def _lacking(folder: Path, sizes: dict[str, int]) -> list[str]:
-    return [name for name, size in sizes.items() if not (folder / name).is_file() or _size(folder / name) != size]
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
-
-
-def _link(order: _Order, mirror: Path) -> tuple[None, dict[str, int]]:
-    root = mirror / order.repository
-    if not root.is_dir():
-        raise DownloadError(f"{order}: the mirror has no folder {root}; put the files there, or name no mirror")
-    found = (path for depth in ("*", "*/*", "*/*/*") for path in root.glob(depth) if path.is_file())
-    sizes = _choose_or_say(order, {path.relative_to(root).as_posix(): path.stat().st_size for path in found})
-    for name in sizes:
+def _link(listing: Listing) -> None:
+    order = listing.order
+    for name in listing.sizes:
         link = order.folder / name
-        if link.is_symlink() or _lacking(order.folder, {name: sizes[name]}):
+        if link.is_symlink() or name in listing.missing:
             link.parent.mkdir(parents=True, exist_ok=True)
             link.unlink(missing_ok=True)
-            link.symlink_to((root / name).resolve())
-    print(f"{order.label}: {order.repository}: linked {_amount(sizes)} of {root}", flush=True)
-    return None, sizes
+            link.symlink_to((listing.mirror / name).resolve())
+    print(f"{order.label}: {order.repository}: linked {_amount(listing.sizes)} of {listing.mirror}", flush=True)
 
 
-def _fetch(order: _Order, revision: str) -> tuple[str, dict[str, int]]:
-    """The commit of `revision` and what came from it, the large files first, so that these can be continued.
+def _fetch(listing: Listing) -> None:
+    """Fetch what is missing, the large files first, so that these can be continued.
 
     huggingface_hub begins a file anew in every run, under another temporary name; so it gets the small ones and those
     that only its Xet protocol can carry, and compares the sums of all.
     """
-    info = HfApi().dataset_info(order.repository, revision=revision, files_metadata=True)
-    if not re.fullmatch("[0-9a-f]{40}", order.revision):
-        print(f"{order.label}: {order} is commit {info.sha}; write that into the params as revision to pin it")
-    sizes = _choose_or_say(order, {file.rfilename: file.size for file in info.siblings or []})
-    missing = {name: sizes[name] for name in _lacking(order.folder, sizes)}
-    _announce(order, info.sha, sizes, missing)
-    large = {file.rfilename for file in info.siblings if file.lfs and file.size <= constants.MAX_HTTP_DOWNLOAD_SIZE}
-    _fetch_large(order, info.sha, {name: size for name, size in missing.items() if name in large})
-    for name in _lacking(order.folder, sizes):
+    order, commit = listing.order, listing.commit
+    _announce(listing)
+    _fetch_large(listing, {name: size for name, size in listing.missing.items() if name in listing.large})
+    for name in lacking(order.folder, listing.sizes, commit):
         (order.folder / name).unlink(missing_ok=True)  # huggingface_hub would not look at its size
     print(f"{order.label}: comparing checksums", flush=True)
-    names = [glob.escape(name) for name in sizes]
-    where = {"repo_type": "dataset", "revision": info.sha, "local_dir": order.folder}
+    gone = archives.gone(order.folder, commit)
+    names = [glob.escape(name) for name in listing.sizes if name not in gone]
+    where = {"repo_type": "dataset", "revision": commit, "local_dir": order.folder}
     snapshot_download(order.repository, allow_patterns=names, tqdm_class=_NoBar, **where)
     shutil.rmtree(order.folder / PARTIAL, ignore_errors=True)
-    return info.sha, sizes
 
 
-def _announce(order: _Order, commit: str, sizes: dict[str, int], missing: dict[str, int]) -> None:
+def _announce(listing: Listing) -> None:
     """Say what there is to fetch; raises DownloadError where it has no room."""
-    partial = order.folder / PARTIAL / commit
-    rest = sum(max(0, size - _size(partial / name)) for name, size in missing.items())
-    what = f"{_amount(sizes)}, {len(missing)} to fetch ({_text(rest)})"
-    print(f"{order.label}: {order.repository}@{commit[:8]}: {what}", flush=True)
+    order, rest = listing.order, listing.rest
+    what = f"{_amount(listing.sizes)}, {len(listing.missing)} to fetch ({text(rest)})"
+    print(f"{order.label}: {order.repository}@{listing.commit[:8]}: {what}", flush=True)
     free = shutil.disk_usage(order.folder).free
     if rest > free:
-        needs = f"{_text(rest)} are still to fetch, {_text(free)} are free in {order.folder}"
+        needs = f"{text(rest)} are still to fetch, {text(free)} are free in {order.folder}"
         raise DownloadError(f"{order}: {needs}; make room, use another folder, or name fewer subsets")
 
 
-def _fetch_large(order: _Order, commit: str, sizes: dict[str, int]) -> None:
+def _fetch_large(listing: Listing, sizes: dict[str, int]) -> None:
     """Fetch several files at a time; when one fails, the others stop where they are."""
-    meter = _Meter(order.label, sum(sizes.values()))
+    meter = _Meter(listing.order.label, sum(sizes.values()))
     with ThreadPoolExecutor(WORKERS) as pool:
-        running = [pool.submit(_fetch_file, order, commit, name, size, meter) for name, size in sizes.items()]
+        running = [pool.submit(_fetch_file, listing, name, size, meter) for name, size in sizes.items()]
         try:
             for future in as_completed(running):
                 future.result()
@@ -266,13 +212,13 @@ def _fetch_large(order: _Order, commit: str, sizes: dict[str, int]) -> None:
             raise
 
 
-def _fetch_file(order: _Order, commit: str, name: str, size: int, meter: "_Meter") -> None:
-    target, partial = order.folder / name, order.folder / PARTIAL / commit / name
+def _fetch_file(listing: Listing, name: str, size: int, meter: "_Meter") -> None:
+    target, partial = listing.order.folder / name, listing.partial / name
     for path in (target, partial):
         path.parent.mkdir(parents=True, exist_ok=True)
-    if _size(partial) > size:
+    if size_of(partial) > size:
         partial.unlink()
-    url = hf_hub_url(order.repository, name, repo_type="dataset", revision=commit)
+    url = hf_hub_url(listing.order.repository, name, repo_type="dataset", revision=listing.commit)
     with partial.open("ab") as file:
         http_get(
             url, file, resume_size=file.tell(), headers=build_hf_headers(), expected_size=size, tqdm_class=meter.start
@@ -308,9 +254,9 @@ class _Meter:
             self.done += count
             passed = time.monotonic() - self.printed
             if passed >= SECONDS:
-                rate = _text((self.done - self.before) / max(passed, 1e-6))
-                text = f"{self.label}: {_text(self.done)} of {_text(self.total)}, {rate}/s"
-                self.progress.show(self.done, self.total, text)
+                rate = text((self.done - self.before) / max(passed, 1e-6))
+                line = f"{self.label}: {text(self.done)} of {text(self.total)}, {rate}/s"
+                self.progress.show(self.done, self.total, line)
                 self.printed, self.before = time.monotonic(), self.done
 
 
@@ -321,9 +267,5 @@ class _NoBar(tqdm):
         super().__init__(*args, **kwargs | {"disable": True})
 
 
-def _text(size: float) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
-
-
 def _amount(sizes: dict[str, int]) -> str:
-    return f"{len(sizes)} {'file' if len(sizes) == 1 else 'files'}, {_text(sum(sizes.values()))}"
+    return f"{len(sizes)} {'file' if len(sizes) == 1 else 'files'}, {text(sum(sizes.values()))}"

@@ -197,7 +197,7 @@ def image_root(subset: Subset, raw: Path, out: Path) -> tuple[str, Path]:
     """(where image names start from, the folder for images that are not read in place).
 
     A zip is read where it lies (`archive.zip::folder`); a tar.gz is unpacked, once, and parquet's images are written,
-    to out/images/stage{N}/<archive>.
+    to out/images/stage{N}/<archive>. What was downloaded of an unpacked tar.gz is removed.
     """
     images = out / "images" / raw.name / subset.archive
     if raw_files(raw, subset)[0].suffix == ".parquet":
@@ -206,7 +206,10 @@ def image_root(subset: Subset, raw: Path, out: Path) -> tuple[str, Path]:
         return str(images), images
     archive = archives.find(raw, subset.archive)
     if archive.suffix != ".zip":
-        return str(archives.unpack(archive, images) / subset.image_root), images
+        unpacked, note = archives.unpack(archive, images), _download(raw)
+        if note.get("commit"):
+            archives.discard(archive, unpacked, note["commit"], note["files"])
+        return str(unpacked / subset.image_root), images
     with archives.check_zip(archive) as zipped:
         names = zipped.namelist()
     if not any(name.startswith(subset.image_root) for name in names):
@@ -289,8 +292,9 @@ def _inputs_hash(raw: Path, chosen: list[Subset], options: list) -> str:
         files = raw_files(raw, subset)
         if files[0].suffix == ".json":
             content.append(digest(files[0]))
-            files = archives.parts(archives.find(raw, subset.archive))
-        sizes |= {(file.name, file.stat().st_size) for file in files}
+            sizes |= set(archives.sizes(archives.find(raw, subset.archive)).items())
+        else:
+            sizes |= {(file.name, file.stat().st_size) for file in files}
     return hashlib.sha256(json.dumps([options, _versions(), content, sorted(sizes)]).encode()).hexdigest()
 
 
@@ -306,8 +310,14 @@ def _finished(manifest: Path, output: Path, inputs: str) -> Report | None:
 
 def _source(raw: Path) -> dict | None:
     """Where the raw data came from, as the download noted it."""
+    note = _download(raw)
+    return note | {"files": None} if note else None
+
+
+def _download(raw: Path) -> dict:
+    """The note of the download that brought the raw data; {} where none did."""
     note = raw / "source.json"
-    return json.loads(note.read_text()) | {"files": None} if note.is_file() else None
+    return json.loads(note.read_text()) if note.is_file() else {}
 
 
 def _versions() -> dict[str, str]:

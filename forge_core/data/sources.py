@@ -9,10 +9,17 @@ Where the columns of the AGUVIS subsets come from:
 - `platform`: MOBILE_FILES of smol2operator for stage 2, the screens' origin for stage 1 (Rico is Android, OmniACT
   desktop).
 
+- `ARCHIVES`: what huggingface.co showed of the two repositories between December 2024 and May 2025 (pages of the file
+  lists, files and commits; stage 1 at 5726b39, stage 2 piece by piece). Not measured here: the first look-up on the hub
+  decides what a download really needs. `estimated` names what no page at hand showed.
+- `OTHER_NAMES`: those pages, where the programs above have another name for the same file.
+
 Levels of stage 2: l1 gives the action only, l2 adds a thought, l3 an observation too.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 REPOSITORIES = {
     "aguvis": {1: "xlangai/aguvis-stage1", 2: "xlangai/aguvis-stage2"},
@@ -42,11 +49,20 @@ class Subset:
         return not self.name.startswith(("sandbox_", "capture_"))
 
 
+class Archive(NamedTuple):
+    """GB (1e9 bytes) of an archive, and of the largest JSON file with its rows; `tar`: a tar.gz, which is unpacked."""
+
+    gb: float
+    json_gb: float
+    estimated: str = ""  # which of the two, and from what
+    tar: bool = False
+
+
 @dataclass(frozen=True)
 class Benchmark:
     """A ScreenSpot set on the hub: its files (glob patterns), the archive stem of its images, if any, and its layout.
 
-    `layout` is a key of `screenspot.LAYOUTS`.
+    `layout` is a key of `screenspot.LAYOUTS`; `gb` is all of it, where the hub's page shows it.
     """
 
     repository: str
@@ -54,6 +70,7 @@ class Benchmark:
     files: tuple[str, ...]
     layout: str
     archive: str = ""
+    gb: float | None = None
 
 
 def _local(maker: str, stage: int, platform: str) -> Subset:
@@ -96,10 +113,38 @@ SUBSETS: tuple[Subset, ...] = (
     *_levels("mobile", "aitw", "aitw-v1/images", 18_992, 1.0, 1.0),
 )
 
+ARCHIVES = {
+    "seeclick": Archive(127.9, 0.7, "JSON: 271,121 rows of about 16 turns of 150 bytes", tar=True),  # 6 parts
+    "guienv": Archive(5.86, 0.092),
+    "webui350k": Archive(34.2, 0.12, "JSON: 57,389 rows of 2 kB"),
+    "omniact": Archive(6.83, 0.003),
+    "widget_captioning": Archive(1.37, 0.021),
+    "ricosca": Archive(1.4, 0.038),
+    "ui_refexp": Archive(0.425, 0.004),
+    "ricoig16k": Archive(1.51, 0.006),
+    "mind2web": Archive(1.2, 0.03, "JSON: 7,591 rows of 4 kB"),
+    # Stage 2 as parquet (HuggingFaceM4/FineVision) has 178.7 GB; the archives that are shown make 158 of them
+    "guiact-web-single": Archive(20.0, 0.104, "archive: what the others leave of 178.7 GB, all of stage 2 as parquet"),
+    "guiact-web-multi": Archive(10.2, 0.037),
+    "miniwob": Archive(1.0, 0.021, "archive: 9,826 small screens of at most 0.1 MB"),
+    "guide": Archive(6.3, 0.2, "JSON: at most 50,000 rows of 4 kB"),
+    "coat": Archive(0.587, 0.035),
+    "android_control": Archive(35.6, 0.204),
+    "gui-odyssey": Archive(84.0, 0.4, "JSON: l1 is 0.372, the others are a little longer", tar=True),  # 4 parts
+    "amex": Archive(25.7, 0.106),
+    "aitw": Archive(0.749, 0.053),
+}
+
+OTHER_NAMES = {  # of the table, and of the hub's pages
+    "guienv.zip": "guienvs.zip",
+    "omniact.json": "omniact_fix.json",
+    "guiact-web-multi.zip": "guiact-web-multi-v2.zip",
+}
+
 BENCHMARKS = {
     "screenspot_v1": Benchmark("rootsautomation/ScreenSpot", "main", ("data/*.parquet",), "screenspot_v1"),
     "screenspot_v2": Benchmark(
-        "OS-Copilot/ScreenSpot-v2", "main", ("screenspot_*_v2.json",), "screenspot_v2", "screenspotv2_image"
+        "OS-Copilot/ScreenSpot-v2", "main", ("screenspot_*_v2.json",), "screenspot_v2", "screenspotv2_image", 1.33
     ),
     "screenspot_pro": Benchmark(
         "likaixin/ScreenSpot-Pro",
@@ -118,3 +163,13 @@ def subsets(stage: int, names: list[str]) -> list[Subset]:
         problem = f"no subset {unknown[0]!r}" if unknown else "no subset was named"
         raise ValueError(f"stage {stage}: {problem}; there are {', '.join(table) or 'stages 1 and 2 only'}")
     return [table[name] for name in dict.fromkeys(names)]
+
+
+def weights(chosen: Iterable[Subset]) -> dict[str, float]:
+    """GB of each archive, once, with a JSON file for each of the subsets; nothing for what is not on the hub."""
+    found: dict[str, float] = {}
+    for subset in chosen:
+        if subset.on_hub:
+            archive = ARCHIVES[subset.archive]
+            found[subset.archive] = found.get(subset.archive, archive.gb) + archive.json_gb
+    return found

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from forge_core import paths
+from forge_core.data import disk
 from forge_core.params import MODELS, OPTIONAL, Profile, load_profile
 from forge_core.remote import ssh, vast
 from forge_core.remote.rental import Rental, new
@@ -75,14 +76,15 @@ def up(
         ValueError: no offer, or the answer was no; nothing is rented.
         VastError: nothing is rented, unless the message says so.
     """
-    profile = profile_of(name)
+    profile, disk_gb = profile_of(name), disk.gb(name)
     gone: set[int] = set()
     while True:
-        offers = [offer for offer in vast.search(profile.rent, bid) if offer.id not in gone]
+        offers = [offer for offer in vast.search(profile.rent, disk_gb, bid) if offer.id not in gone]
         if offer_id is not None:
             offers = [offer for offer in offers if offer.id == offer_id]
         if not offers:
-            raise ValueError(f"no offer {'fits' if offer_id is None else offer_id}; {_wanted(name, profile, bid)}")
+            wanted = _wanted(name, profile, disk_gb, bid)
+            raise ValueError(f"no offer {'fits' if offer_id is None else offer_id}; {wanted}")
         print(offers_table(offers, profile, bid, max_hours, max_dollars), flush=True)
         offer = offers[0]
         price = offer.usd_per_hour if bid is None else bid
@@ -94,26 +96,26 @@ def up(
         ):
             raise ValueError("nothing rented")
         try:
-            return _rent(name, profile, offer, price, bid, hours)
+            return _rent(name, disk_gb, offer, price, bid, hours)
         except vast.OfferGone as error:
             gone.add(offer.id)
             print(f"{error}; looking again", flush=True)
 
 
-def _wanted(name: str, profile: Profile, bid: float | None) -> str:
+def _wanted(name: str, profile: Profile, disk_gb: int, bid: float | None) -> str:
     rent = profile.rent
     price = f"${rent.max_usd_per_hour:.2f}/h" if bid is None else f"a bid of ${bid:.3f}/h"
     return (
-        f"asked for {rent.gpu_ram_gb} GB, compute capability {rent.compute_cap / 100:.1f}, {rent.disk_gb} GB of disk, "
+        f"asked for {rent.gpu_ram_gb} GB, compute capability {rent.compute_cap / 100:.1f}, {disk_gb} GB of disk, "
         f"{rent.inet_down_mbps} Mb/s, reliability {rent.reliability}, {price}: params/{name}/profile.yaml, 'rent:'"
     )
 
 
-def _rent(name: str, profile: Profile, offer: vast.Offer, price: float, bid: float | None, hours: float) -> Rental:
+def _rent(name: str, disk_gb: int, offer: vast.Offer, price: float, bid: float | None, hours: float) -> Rental:
     ssh.key()
     rental = new(name, offer.gpu, price, bid is not None, hours)
     try:
-        rental.instance = vast.create(offer, rental.label, profile.rent.disk_gb, onstart(rental), bid)
+        rental.instance = vast.create(offer, rental.label, disk_gb, onstart(rental), bid)
     except vast.OfferGone:
         rental.end()
         raise

@@ -76,16 +76,16 @@ class Instance:
         return self.disk_usd_per_hour if self.status in ("stopped", "exited") else self.usd_per_hour
 
 
-def search(needs: Rent, bid: float | None = None) -> list[Offer]:
-    """Offers that meet `needs`, cheapest first: on demand, or interruptible ones that `bid` ($ per hour) would win."""
+def search(needs: Rent, disk_gb: int, bid: float | None = None) -> list[Offer]:
+    """Offers that meet `needs` and have that much disk, cheapest first: on demand, or such as `bid` ($/h) would win."""
     price = f"dph_total<={needs.max_usd_per_hour}" if bid is None else f"min_bid<={bid}"
     query = (
         f"num_gpus=1 gpu_ram>={needs.gpu_ram_gb} compute_cap>={needs.compute_cap} cuda_max_good>={CUDA} "
-        f"disk_space>={needs.disk_gb} inet_down>={needs.inet_down_mbps} reliability>={needs.reliability} "
+        f"disk_space>={disk_gb} inet_down>={needs.inet_down_mbps} reliability>={needs.reliability} "
         f"direct_port_count>=1 rented=false {price}"
     )
     kind, order = ("on-demand", "dph_total") if bid is None else ("bid", "min_bid")
-    options = ["--type", kind, "--order", order, "--limit", str(LIMIT), "--storage", str(needs.disk_gb)]
+    options = ["--type", kind, "--order", order, "--limit", str(LIMIT), "--storage", str(disk_gb)]
     return [_offer(row) for row in _ask("search", "offers", query, *options)]
 
 

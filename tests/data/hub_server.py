@@ -15,6 +15,7 @@ from threading import Event, Lock, Thread
 from urllib.parse import unquote, urlsplit
 
 LARGE = 1000  # bytes from which on a file is LFS
+CHUNK = 1 << 14  # bytes that the tests' client writes at a time
 TOKEN = "hf_theTokenThatIsValidHere"
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hub_server import TOKEN, Faults, HubServer
-from huggingface_hub import close_session, constants, file_download
+from hub_server import CHUNK, TOKEN, Faults, HubServer
+from huggingface_hub import constants
 
 from forge_core.data import download as module
 from forge_core.data.download import DownloadError, download, download_benchmark, obtain
@@ -23,7 +23,6 @@ from forge_core.data.download import DownloadError, download, download_benchmark
 ONE, TWO = "xlangai/aguvis-stage1", "xlangai/aguvis-stage2"
 PARQUET = "smolagents/aguvis-stage-1"
 V2 = "OS-Copilot/ScreenSpot-v2"
-CHUNK = 1 << 14  # bytes that the client writes at a time
 PAGE = "https://huggingface.co/datasets/"
 
 
@@ -46,27 +45,10 @@ FILES = {
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """A hub with the first stage on it, and a client that asks it without waiting between attempts."""
-    server = HubServer()
-    server.commit(ONE, FILES)
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    monkeypatch.setattr(constants, "ENDPOINT", server.url)
-    monkeypatch.setattr(
-        constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}"
-    )
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no token"))
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", CHUNK)
-    monkeypatch.setattr(file_download, "time", SimpleNamespace(sleep=lambda seconds: None))
-    close_session()
-    yield server
-    close_session()
-    server.shutdown()
-    server.server_close()
+def hub(hub):
+    """With the first stage on it."""
+    hub.commit(ONE, FILES)
+    return hub
 
 
 def same(folder: Path, names: list[str], files: dict[str, bytes] = FILES) -> bool:
@@ -197,6 +179,18 @@ def test_a_changed_or_lost_file_is_fetched_again(hub, tmp_path, name, damage):
     download("aguvis", 1, ["guienv", "omniact"], tmp_path, "main")
     assert same(folder, ["guienv.json", "guienv.zip", "omniact.json", "omniact.zip"])
     assert {request.rpartition("/")[2] for request in hub.asked("GET")} & {*FILES} == {name}
+
+
+def test_a_file_that_the_hub_calls_otherwise_is_found_under_the_name_of_the_table(hub, tmp_path):
+    hub.commit(ONE, {"guienv.json": b"[]", "guienvs.zip": content("zip", CHUNK), "omniact_fix.json": b"[1]"}, "other")
+    with pytest.raises(DownloadError, match=f"{ONE}@other: the repository has no omniact.zip or .*; similar"):
+        download("aguvis", 1, ["guienv", "omniact"], tmp_path, "other")
+    for _ in range(2):
+        folder = download("aguvis", 1, ["guienv"], tmp_path, "other")
+        assert (folder / "guienv.zip").read_bytes() == content("zip", CHUNK)
+        assert list(note(folder)["files"]) == ["guienv.json", "guienvs.zip"]
+        hub.requests.clear()
+    assert hub.requests == []
 
 
 def test_the_sandbox_is_not_downloaded(tmp_path):
@@ -506,26 +500,100 @@ def test_a_benchmark_without_an_archive(hub, tmp_path):
 
 # ---------------------------------------------------------------- the notebook's call
 
+ALL = {
+    ONE: FILES,
+    TWO: {"coat.json": b"[]", "coat.zip": content("coat", 2 * CHUNK), "amex-l2.json": b"[]"},
+    V2: {"screenspot_web_v2.json": b"[]", "screenspotv2_image.zip": archive("")},
+}
 
-def test_obtain_brings_both_stages_and_the_benchmark(hub, tmp_path):
-    mirror = tmp_path / "mirror"
-    fill(mirror / ONE, FILES)
-    fill(mirror / TWO, {"coat.json": b"[]", "coat.zip": b"zip"})
-    fill(mirror / V2, {"screenspot_web_v2.json": b"[]", "screenspotv2_image.zip": archive("")})
-    params = SimpleNamespace(
-        source="aguvis",
-        mirror=str(mirror),
-        raw_dir=str(tmp_path / "raw"),
-        stage1_subsets=["guienv"],
-        stage2_subsets=["coat"],
-        stage1_revision="main",
-        stage2_revision="main",
-        benchmark="screenspot_v2",
-        benchmark_dir=str(tmp_path / "bench"),
+
+def call(tmp_path, **more) -> SimpleNamespace:
+    """Params of notebook 01 for guienv and coat."""
+    where = {"raw_dir": str(tmp_path / "raw"), "data_dir": str(tmp_path), "benchmark_dir": str(tmp_path / "bench")}
+    named = {"stage1_subsets": ["guienv"], "stage2_subsets": ["coat"]}
+    pinned = {"stage1_revision": "main", "stage2_revision": "main"}
+    return SimpleNamespace(**{"source": "aguvis", "mirror": ""} | where | named | pinned | more)
+
+
+@pytest.fixture
+def full(hub):
+    for repository, files in ALL.items():
+        hub.commit(repository, files)
+    return hub
+
+
+def test_obtain_brings_both_stages_and_the_benchmark(full, tmp_path):
+    for repository, files in ALL.items():
+        fill(tmp_path / "mirror" / repository, files)
+    for mirror in ("", str(tmp_path / "mirror")):
+        params = call(tmp_path / f"of {mirror[-6:]}", mirror=mirror)
+        obtain(params)
+        assert visible(Path(params.raw_dir, "stage1")) == ["guienv.json", "guienv.zip", "source.json"]
+        assert visible(Path(params.raw_dir, "stage2")) == ["coat.json", "coat.zip", "source.json"]
+        assert Path(params.benchmark_dir, "screenspotv2_image/web_1.png").is_file()
+        full.requests.clear()
+        obtain(params)
+        assert full.requests == []
+
+
+def test_all_is_looked_up_before_anything_is_fetched(full, tmp_path):
+    with pytest.raises(DownloadError, match=f"{TWO}@main: the repository has no amex.zip or .*; similar .*amex-l2"):
+        obtain(call(tmp_path, stage2_subsets=["coat", "amex-l2"]))
+    full.repositories.pop(V2)
+    with pytest.raises(DownloadError, match=f"{V2}@main: there is no such data set"):
+        obtain(call(tmp_path))
+    with pytest.raises(ValueError, match="stage 2: no subset 'coatt'"):
+        obtain(call(tmp_path, stage2_subsets=["coatt"]))
+    with pytest.raises(DownloadError, match=f"the mirror has no folder {tmp_path}/{TWO}"):
+        fill(tmp_path / ONE, FILES)
+        obtain(call(tmp_path, mirror=str(tmp_path)))
+    assert full.asked("/resolve/") == full.asked("/storage/") == [] and not (tmp_path / "raw").exists()
+
+
+def disk_of(monkeypatch, free: int) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+
+
+def size(*stems: str) -> int:
+    files = {name: data for repository in ALL.values() for name, data in repository.items()}
+    return sum(len(data) for name, data in files.items() if name.startswith(stems))
+
+
+@pytest.mark.parametrize(
+    ("stage1", "more"),  # what is unpacked beside: the benchmark's images, and the largest tar.gz
+    [(["guienv"], 0), (["guienv", "seeclick"], 3 * CHUNK)],
+    ids=["zips", "a tar.gz"],
+)
+def test_the_room_for_all_stages_is_looked_at_first(full, tmp_path, monkeypatch, stage1, more):
+    needed = size(*stage1, "coat", "screenspot") + size("screenspotv2_image") + more
+    disk_of(monkeypatch, needed - 1)
+    with pytest.raises(DownloadError) as error:
+        obtain(call(tmp_path, stage1_subsets=stage1))
+    fetch, beside = (f"{count / 2**20:.1f} MiB" for count in (size(*stage1, "coat", "screenspot"), more + 4300))
+    assert re.fullmatch(
+        rf"all stages and the benchmark need 0\.\d MiB on the disk of {tmp_path}\S*, {fetch} to fetch and up to "
+        rf"{beside} at a time to unpack; 0\.\d MiB are free there; make room, set raw_dir and data_dir to another "
+        "disk, or name fewer subsets; nothing was fetched",
+        str(error.value),
     )
+    assert full.asked("/resolve/") == []
+    disk_of(monkeypatch, needed)
+    obtain(call(tmp_path, stage1_subsets=stage1))
+
+
+def test_what_is_there_needs_no_room_again(full, tmp_path, monkeypatch):
+    obtain(call(tmp_path))
+    disk_of(monkeypatch, size("omniact"))
+    obtain(call(tmp_path, stage1_subsets=["guienv", "omniact"]))
+
+
+def test_a_mirror_needs_room_for_what_is_unpacked_alone(full, tmp_path, monkeypatch):
+    for repository, files in ALL.items():
+        fill(tmp_path / "mirror" / repository, files)
+    params = call(tmp_path, stage1_subsets=["seeclick", "guienv"], mirror=str(tmp_path / "mirror"))
+    needed = 3 * CHUNK + size("screenspotv2_image")
+    disk_of(monkeypatch, needed - 1)
+    with pytest.raises(DownloadError, match="need 0.1 MiB on the disk of .*, 0.0 MiB to fetch and up to 0.1 MiB"):
+        obtain(params)
+    disk_of(monkeypatch, needed)
     obtain(params)
-    assert visible(tmp_path / "raw") == [
-        *("stage1/guienv.json", "stage1/guienv.zip", "stage1/source.json"),
-        *("stage2/coat.json", "stage2/coat.zip", "stage2/source.json"),
-    ]
-    assert (tmp_path / "bench" / "screenspotv2_image" / "web_1.png").is_file()

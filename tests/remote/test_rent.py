@@ -7,6 +7,7 @@ import pytest
 import yaml
 from provider import ACCOUNT_KEY
 
+from forge_core.data import disk
 from forge_core.remote import rent, vast
 from forge_core.remote.rental import rentals
 
@@ -23,7 +24,7 @@ def closed_port():
 
 def test_the_cheapest_offer_that_fits_is_shown_with_its_cost_and_rented_after_a_yes(project, account, forge, loopback):
     misfits = [
-        {"gpu_ram": 6144}, {"compute_cap": 610}, {"disk_space": 20}, {"inet_down": 10}, {"reliability": 0.9},
+        {"gpu_ram": 6144}, {"compute_cap": 610}, {"disk_space": 10}, {"inet_down": 10}, {"reliability": 0.9},
         {"dph_total": 0.6}, {"rented": True}, {"direct_port_count": 0}, {"cuda_max_good": 12.4}, {"num_gpus": 2},
     ]  # fmt: skip
     offers = [{"id": 100 + number} | misfit for number, misfit in enumerate(misfits)]
@@ -36,7 +37,8 @@ def test_the_cheapest_offer_that_fits_is_shown_with_its_cost_and_rented_after_a_
     assert [(row[5], row[6]) for row in shown] == [("$0.15", "$0.90"), ("$0.22", "$0.90")]
     assert "Rent offer 8, RTX 4090, on demand, $0.300/h, stopped by itself after 3.0 h ($0.90 and traffic)?" in said
     (body,) = provider.asked("PUT", "/api/v0/asks/8/")
-    assert body["price"] is None and body["disk"] == 30 and body["image"] == vast.IMAGE and "@sha256:" in body["image"]
+    assert body["price"] is None and body["image"] == vast.IMAGE and "@sha256:" in body["image"]
+    assert body["disk"] == disk.gb("embedded")
     assert body["runtype"] == "ssh_direc ssh_proxy" and body["cancel_unavail"] is True
     (rental,) = rentals()
     assert rental.instance == 9008 and rental.deadline - rental.began == pytest.approx(3 * 3600)
@@ -62,7 +64,7 @@ def test_no_offer_says_what_was_asked_for(project, account, forge):
     provider = account([{"gpu_ram": 4096}])
     status, said = forge(*UP, "--yes")
     assert status == 2
-    assert "no offer fits; asked for 8 GB, compute capability 7.5, 30 GB of disk" in said
+    assert "no offer fits; asked for 8 GB, compute capability 7.5, 20 GB of disk" in said
     assert "params/embedded/profile.yaml" in said and provider.asked("PUT", "/api/v0/asks") == []
 
 
