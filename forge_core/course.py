@@ -26,6 +26,7 @@ from jupyter_client.kernelspec import NoSuchKernel
 from papermill.exceptions import PapermillExecutionError
 
 from forge_core import __version__, paths, results, shared_memory
+from forge_core.data import disk
 from forge_core.evaluation.browser import find_chromium
 from forge_core.livelog import LiveLog
 from forge_core.params import (
@@ -116,9 +117,19 @@ def plan(profile: str, first: str | None, only: str | None) -> tuple[Profile, li
     minutes = prices.minutes
     steps = [Step(name, values[name], minutes.get(name), forced, "" if only else obstacle(name)) for name in chosen]
     problems = [f"{profile}/{step.notebook}.yaml: {why}" for step in steps if (why := _short_of_memory(step))]
+    if "01_explore_data" in chosen and (why := _short_of_disk(profile)):
+        problems.append(f"{profile}/01_explore_data.yaml: {why}")
     if problems:
         raise ParamsError(problems)
     return prices, steps
+
+
+def _short_of_disk(profile: str) -> str:
+    """Why what a new run of the profile needs does not fit the disk, or is not known."""
+    try:
+        return disk.problem(profile)
+    except ValueError as error:  # a subset that is not in the table
+        return str(error)
 
 
 def _short_of_memory(step: Step) -> str:

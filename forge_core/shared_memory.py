@@ -23,7 +23,7 @@ def problem(params: TrainParams) -> str:
     """Why the workers that `params` ask for would run out of shared memory, and what to do; "" where they would not."""
     if not FOLDER.is_dir() or needed(params) <= (free := shutil.disk_usage(FOLDER).free):
         return ""
-    fits = params.num_workers * free // needed(params)
+    fits = int(params.num_workers * free / needed(params))
     return (
         f"{FOLDER} has {free / 1e6:,.0f} MB free, {params.num_workers} data loader workers need "
         f"{needed(params) / 1e6:,.0f} MB; start the container with more (docker run --shm-size=2g, or --ipc=host), or "

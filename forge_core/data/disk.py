@@ -8,6 +8,8 @@ It decides what disk is rented. What a download really needs, its look-up on the
 from __future__ import annotations
 
 import math
+import shutil
+from pathlib import Path
 from typing import NamedTuple
 
 from forge_core import paths
@@ -52,6 +54,31 @@ def gb(profile: str) -> int:
 def gb_after_setup(profile: str) -> int:
     """The same, not rounded to tens, where the packages are installed already."""
     return math.ceil(sum(need.gb for need in needs(profile) if need.what != "environment"))
+
+
+def problem(profile: str) -> str:
+    """Why a new run of the profile would fill its disk, by the table of sizes, and what to do; "" where it would not.
+
+    Not asked where raw data is there already, or comes from a mirror: then the look-up of what is missing decides.
+    """
+    explore = load(paths.ROOT / "params" / profile / "01_explore_data.yaml")
+    raw = paths.resolve(explore.raw_dir)
+    if explore.source in ("sandbox", "capture") or explore.mirror or raw.exists():
+        return ""
+    parts = [need for need in needs(profile) if need.what not in ("environment", "margin")]
+    needed, free = sum(need.gb for need in parts), shutil.disk_usage(existing(raw)).free / 1e9
+    if needed <= free:
+        return ""
+    largest = ", ".join(f"{need.what} {need.gb:.0f}" for need in sorted(parts, key=lambda need: -need.gb)[:3])
+    return (
+        f"download, unpacking, base and checkpoints need {needed:.0f} GB ({largest}, ...), {free:.0f} GB are free in "
+        f"{existing(raw)}; make room, set raw_dir and data_dir to another disk, or name fewer subsets"
+    )
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def lines(profile: str) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from forge_core.data import archives
+from forge_core.data.disk import existing
 from forge_core.data.download_errors import DownloadError
 from forge_core.data.listing import Listing
 
@@ -33,7 +34,7 @@ def check(stages: list[Listing], benchmark: Listing, data_dir: Path) -> None:
     uses = [*fetched, *beside]
     for folder in {_disk(use.folder): use.folder for use in uses}.values():
         fetch, more = _most(fetched, folder), _most(beside, folder)
-        free = shutil.disk_usage(_existing(folder)).free
+        free = shutil.disk_usage(existing(folder)).free
         if fetch + more > free:
             raise DownloadError(
                 f"all stages and the benchmark need {text(fetch + more)} on the disk of {folder}, {text(fetch)} to "
@@ -88,8 +89,4 @@ def _is_unpacked(archive: Path, images: Path) -> bool:
 
 
 def _disk(folder: Path) -> int:
-    return os.stat(_existing(folder)).st_dev
-
-
-def _existing(folder: Path) -> Path:
-    return next(path for path in (folder, *folder.parents) if path.exists())
+    return os.stat(existing(folder)).st_dev

@@ -8,10 +8,10 @@ import pytest
 import torch
 import yaml
 
-from forge_core import doctor, paths
+from forge_core import course, doctor, paths
 from forge_core.data import disk
 from forge_core.data.sources import ARCHIVES, SUBSETS, subsets, weights
-from forge_core.params import load, load_profile
+from forge_core.params import ParamsError, load, load_profile
 from forge_core.training.checkpoints import check_space
 
 PROFILES = sorted(path.parent.name for path in (paths.ROOT / "params").glob("*/profile.yaml"))
@@ -25,6 +25,7 @@ def explore_of(profile):
 def changed(tmp_path, monkeypatch):
     """Changes params of a copy of vast-24gb."""
     shutil.copytree(paths.ROOT / "params/vast-24gb", tmp_path / "params/vast-24gb")
+    shutil.copytree(paths.ROOT / "notebooks", tmp_path / "notebooks")
     monkeypatch.setattr(paths, "ROOT", tmp_path)
 
     def change(notebook, **values):
@@ -88,6 +89,27 @@ def test_checkpoints_count_as_training_counts_them(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=one_stage - 1))
     with pytest.raises(OSError, match="are needed for checkpoints"):
         check_space(model, tmp_path)
+
+
+def test_a_new_run_without_room_for_all_stages_is_refused_before_the_first_byte(changed, monkeypatch, tmp_path):
+    needed = disk.gb_after_setup("vast-24gb") / (1 + disk.MARGIN)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=(needed - 30) * 1e9))
+    why = disk.problem("vast-24gb")
+    assert re.match(
+        rf"download, .* need 3\d\d GB \(.*seeclick 129, .*\), {needed - 30:.0f} GB are free in {tmp_path};", why
+    )
+    with pytest.raises(ParamsError, match="vast-24gb/01_explore_data.yaml: download, unpacking, base and checkpoints"):
+        course.plan("vast-24gb", None, None)
+    assert course.plan("vast-24gb", "03", None)  # without the notebook that downloads
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=(needed + 1) * 1e9))
+    assert not disk.problem("vast-24gb")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    (tmp_path / "data/vast-24gb/raw").mkdir(parents=True)  # then the look-up of what is missing decides
+    assert not disk.problem("vast-24gb")
+    changed("01_explore_data", stage1_subsets=["seclick"])
+    shutil.rmtree(tmp_path / "data")
+    with pytest.raises(ParamsError, match="stage 1: no subset 'seclick'; there are"):
+        course.plan("vast-24gb", None, None)
 
 
 def test_the_table_ends_with_the_disk_to_ask_for():
