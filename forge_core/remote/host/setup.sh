@@ -20,11 +20,9 @@ if [ ! -x .venv/bin/python ]; then
     python3 -m venv --system-site-packages .venv || { apt-get install -y -qq python3-venv > /dev/null &&
         python3 -m venv --system-site-packages .venv; }
 fi
-extras=baselines
-command -v nvidia-smi > /dev/null && extras="gpu,baselines"
 if [ ! .venv/.installed-host -nt pyproject.toml ] || [ ! .venv/.installed-host -nt constraints.txt ]; then
-    echo "setup: installing the packages ($extras)"
-    .venv/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[$extras]"
+    echo "setup: installing the packages"
+    .venv/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[baselines]'
     touch .venv/.installed-host
 fi
 .venv/bin/forge doctor
