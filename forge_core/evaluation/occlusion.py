@@ -216,9 +216,10 @@ def _all_scores(
     for screens in batches:
         for before, new in zip(found, _scores(agent, questions, screens), strict=True):
             before += new
-        if time.monotonic() - shown >= EVERY:
+        done = len(found[0])
+        if time.monotonic() - shown >= EVERY or done == total:
             shown = time.monotonic()
-            progress.show(len(found[0]), total, f"{len(found[0])} of {total} parts covered")
+            progress.show(done, total, f"{done} of {total} parts covered")
     return found
 
 
