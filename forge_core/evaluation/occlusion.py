@@ -1,10 +1,13 @@
 """What a click depends on: leave out a word of the instruction, or cover a part of the screenshot, and compare.
 
 The agent is asked with the prompt of the evaluation. Covering parts is occlusion (Zeiler and Fergus, arXiv 1311.2901).
+Both have bounds, as one prompt of a large base can take seconds: words are left out in at most `PIECES` pieces, and
+parts are as small as a budget in seconds allows.
 """
 
+import time
 from collections.abc import Iterator, Sequence
-from itertools import product
+from itertools import islice, product
 from typing import NamedTuple
 
 import numpy as np
@@ -21,17 +24,24 @@ from forge_core.evaluation.spot import Agent
 from forge_core.models.chat import END_OF_TURN
 from forge_core.models.load import autocast
 from forge_core.models.publish import NEW_TOKENS
+from forge_core.progress import Progress
 
-BATCH = 16  # prompts that the model reads at once
+BATCH = 16  # prompts that the model reads at once, at most
+WRITTEN = 12_000  # tokens of those prompts and their answers together: with long prompts it answers fewer at once
+SCORED = 2_048  # tokens that are scored at once: more are no faster, and a CPU is slower with them
+PIECES = BATCH - 2  # of an instruction; with the whole one and none they fill a batch
 CELLS = 80  # parts of a screenshot, about
+FEWEST = 6  # parts, however slow the machine is
+SECONDS = 120.0  # for all parts, about
+EVERY = 5.0  # s between two lines of progress
 EVERY_WORD = "(every word)"
 
 
 class LeftOut(NamedTuple):
     """The click without `word` of the instruction: its `point` (normalised; None: no click), and whether it is a hit.
 
-    `moved` is its distance from the click with every word, a share of the screenshot's diagonal; None where one of the
-    two is missing.
+    `word` is several words where the instruction is long. `moved` is its distance from the click with every word, a
+    share of the screenshot's diagonal; None where one of the two is missing.
     """
 
     word: str
@@ -55,32 +65,51 @@ class Covered(NamedTuple):
 
 
 def leave_out(agent: Agent, target: Target) -> list[LeftOut]:
-    """One row a word of the target's instruction, in its order, and a last one (`EVERY_WORD`) without any."""
+    """One row a word of the target's instruction, in its order, and a last one (`EVERY_WORD`) without any.
+
+    Of a long instruction neighbouring words are left out together, so that there are at most `PIECES`.
+    """
     words = clean(target.instruction, special_pattern(tokens_of(agent.processor.tokenizer))).split()
-    fewer = [" ".join(words[:place] + words[place + 1 :]) for place in range(len(words))]
+    size = -(-len(words) // PIECES) or 1
+    starts = range(0, len(words), size)
+    fewer = [" ".join(words[:start] + words[start + size :]) for start in starts]
     raws = _answers(agent, target, [target.instruction, *fewer, ""])
     (_, before), *clicks = (judge(raw, target.bbox, agent.coord_format) for raw in raws)
+    pieces = [" ".join(words[start : start + size]) for start in starts]
     return [
-        LeftOut(word, point, outcome == "hit", _distance(before, point, target))
-        for word, (outcome, point) in zip([*words, EVERY_WORD], clicks, strict=True)
+        LeftOut(piece, point, outcome == "hit", _distance(before, point, target))
+        for piece, (outcome, point) in zip([*pieces, EVERY_WORD], clicks, strict=True)
     ]
 
 
-def cover(agent: Agent, target: Target, asked: Sequence[str] = (), cells: int = CELLS) -> list[Covered]:
+def cover(
+    agent: Agent, target: Target, asked: Sequence[str] = (), cells: int = CELLS, seconds: float = SECONDS
+) -> list[Covered]:
     """For each instruction `asked` on the target's screenshot (default: the target's own) what its answer looks at.
 
     The answer with the whole screenshot is held fixed, and its calls are scored again with each of about `cells` square
-    parts covered, so this costs one pass a part and nothing is generated. ValueError for less than one cell.
+    parts covered, so this costs one pass a part and nothing is generated. Where that would take more than about
+    `seconds`, the parts are larger and fewer (`choose_grid`). ValueError for less than one cell.
     """
-    asked = asked or [target.instruction]
-    image = open_image(target.image)
-    rows, columns = grid(image.size, cells)
-    texts, raws = _prompts(agent, target, asked), _answers(agent, target, asked)
-    chances = [[] for _ in asked]  # nats, the whole screenshot first
-    for screens in _encoded(agent, [image, *covered(image, rows, columns)]):
-        for found, text, raw in zip(chances, texts, raws, strict=True):
-            found += _log_probabilities(agent, text, raw, screens)
-    return [_lost(agent, target, *each, rows) for each in zip(asked, raws, chances, strict=True)]
+    asked, image = asked or [target.instruction], open_image(target.image)
+    finest = grid(image.size, cells)
+    questions = list(zip(_prompts(agent, target, asked), _answers(agent, target, asked), strict=True))
+    start = time.monotonic()
+    whole = _read_encoded(agent, image)
+    before = _scores(agent, questions, [whole])
+    middle = time.monotonic()
+    batch = next(_covered_screens(agent, questions, image, finest, whole))
+    _scores(agent, questions, batch)
+    # the shorter time, as the machine may just have been busy
+    part_seconds = min(middle - start, (time.monotonic() - middle) / len(batch))
+    rows, columns = choose_grid(image.size, cells, part_seconds, seconds)
+    print(_plan((rows, columns), finest, part_seconds, seconds), flush=True)
+    batches = _covered_screens(agent, questions, image, (rows, columns), whole)
+    after = _all_scores(agent, questions, batches, rows * columns)
+    return [
+        _lost(agent, target, instruction, raw, [*one, *parts], rows)
+        for instruction, (_, raw), one, parts in zip(asked, questions, before, after, strict=True)
+    ]
 
 
 def grid(size: tuple[int, int], cells: int) -> tuple[int, int]:
@@ -89,6 +118,18 @@ def grid(size: tuple[int, int], cells: int) -> tuple[int, int]:
         raise ValueError(f"a screenshot has at least one part, not {cells}")
     columns = min(max(round((cells * size[0] / size[1]) ** 0.5), 1), cells)
     return round(cells / columns), columns
+
+
+def choose_grid(size: tuple[int, int], cells: int, part_seconds: float, seconds: float) -> tuple[int, int]:
+    """(rows, columns): the finest grid of up to `cells` parts that takes at most `seconds`, of `FEWEST` parts at least.
+
+    `part_seconds` is what one part takes.
+    """
+    for count in range(cells, FEWEST, -1):
+        rows, columns = grid(size, count)
+        if rows * columns * part_seconds <= seconds:
+            return rows, columns
+    return grid(size, min(cells, FEWEST))
 
 
 def covered(image: Image.Image, rows: int, columns: int) -> Iterator[Image.Image]:
@@ -100,6 +141,21 @@ def covered(image: Image.Image, rows: int, columns: int) -> Iterator[Image.Image
         picture = image.copy()
         picture.paste(tuple(int(value) for value in fill), (left, top, right, bottom))
         yield picture
+
+
+def encode_changed(agent: Agent, image: Image.Image, whole: Screen) -> Screen:
+    """Like `encode`, for `image` that differs from `whole` in few tiles: the tower sees only those.
+
+    `whole` is of the same size, with pixels and features. Each tile is encoded by itself, so the features are the same.
+    """
+    read = read_screen(agent.processor, image)
+    changed = (read.pixels != whole.pixels).flatten(2).any(-1)[0]  # (tiles,)
+    if not changed.any():
+        return whole
+    part = encode(agent.model, Screen(read.text, read.pixels[:, changed], read.mask[:, changed])).features
+    features = whole.features.unflatten(0, (len(changed), -1)).clone()  # (tiles, tokens of a tile, D)
+    features[changed] = part.unflatten(0, (int(changed.sum()), -1))
+    return Screen(read.text, features=features.flatten(0, 1))
 
 
 def hits(agent: Agent, targets: Sequence[Target], before: str = "") -> int:
@@ -114,18 +170,62 @@ def _prompts(agent: Agent, target: Target, asked: Sequence[str]) -> list[str]:
 
 def _answers(agent: Agent, target: Target, asked: Sequence[str]) -> list[str]:
     """What the agent answers to each instruction on the target's screenshot, which is encoded once."""
-    screen, texts = encode(agent.model, read_screen(agent.processor, open_image(target.image))), []
-    for start in range(0, len(asked), BATCH):
-        batch = _prompts(agent, target, asked[start : start + BATCH])
-        screens = [screen] * len(batch)
-        texts += continue_texts(agent.model, agent.processor, batch, screens, NEW_TOKENS[agent.stage])
-    return texts
+    screen, found = encode(agent.model, read_screen(agent.processor, open_image(target.image))), []
+    texts, new = _prompts(agent, target, asked), NEW_TOKENS[agent.stage]
+    count = _at_once(agent, texts, screen, WRITTEN, new)
+    for start in range(0, len(texts), count):
+        batch = texts[start : start + count]
+        found += continue_texts(agent.model, agent.processor, batch, [screen] * len(batch), new)
+    return found
 
 
-def _encoded(agent: Agent, images: Sequence[Image.Image]) -> Iterator[list[Screen]]:
-    for start in range(0, len(images), BATCH):
-        batch = images[start : start + BATCH]
-        yield [encode(agent.model, read_screen(agent.processor, image)) for image in batch]
+def _at_once(agent: Agent, texts: Sequence[str], screen: Screen, most: int, new: int = 0) -> int:
+    """How many of the prompts, which become longer by `new` tokens, have `most` tokens together; one to `BATCH`."""
+    whole = [text.replace(agent.processor.image_token, screen.text, 1) for text in texts]
+    longest = max(map(len, agent.processor.tokenizer(whole)["input_ids"])) + new
+    return min(max(most // longest, 1), BATCH)
+
+
+def _read_encoded(agent: Agent, image: Image.Image) -> Screen:
+    """The screenshot with both its pixels and its features."""
+    read = read_screen(agent.processor, image)
+    return read._replace(features=encode(agent.model, read).features)
+
+
+def _plan(shape: tuple[int, int], finest: tuple[int, int], part_seconds: float, seconds: float) -> str:
+    count, most = (rows * columns for rows, columns in (shape, finest))
+    if count == most:
+        return f"covering {count} parts, about {part_seconds:.2g} s each"
+    return f"covering {count} parts, not {most}: each takes about {part_seconds:.2g} s, and {seconds:g} s is the limit"
+
+
+def _covered_screens(
+    agent: Agent, questions: Sequence[tuple[str, str]], image: Image.Image, shape: tuple[int, int], whole: Screen
+) -> Iterator[list[Screen]]:
+    """The screenshot with each part of the grid covered in turn, encoded, as many as are scored at once."""
+    count = _at_once(agent, [" ".join(question) for question in questions], whole, SCORED)
+    pictures = covered(image, *shape)
+    while batch := list(islice(pictures, count)):
+        yield [encode_changed(agent, picture, whole) for picture in batch]
+
+
+def _all_scores(
+    agent: Agent, questions: Sequence[tuple[str, str]], batches: Iterator[list[Screen]], total: int
+) -> list[list[float]]:
+    found, progress, shown = [[] for _ in questions], Progress(), time.monotonic()
+    for screens in batches:
+        for before, new in zip(found, _scores(agent, questions, screens), strict=True):
+            before += new
+        done = len(found[0])
+        if time.monotonic() - shown >= EVERY or done == total:
+            shown = time.monotonic()
+            progress.show(done, total, f"{done} of {total} parts covered")
+    return found
+
+
+def _scores(agent: Agent, questions: Sequence[tuple[str, str]], screens: Sequence[Screen]) -> list[list[float]]:
+    """Of each question, a prompt and its answer, the log-probability with each screen."""
+    return [_log_probabilities(agent, text, raw, screens) for text, raw in questions]
 
 
 def _log_probabilities(agent: Agent, text: str, raw: str, screens: Sequence[Screen]) -> list[float]:

@@ -7,8 +7,19 @@ from PIL import Image, ImageDraw
 
 from forge_core.data.screenspot import Target
 from forge_core.evaluation import occlusion
-from forge_core.evaluation.occlusion import EVERY_WORD, cover, covered, grid, hits, leave_out
-from forge_core.evaluation.predict import prompt, read_screen
+from forge_core.evaluation.occlusion import (
+    EVERY_WORD,
+    FEWEST,
+    PIECES,
+    choose_grid,
+    cover,
+    covered,
+    encode_changed,
+    grid,
+    hits,
+    leave_out,
+)
+from forge_core.evaluation.predict import encode, prompt, read_screen
 from forge_core.evaluation.score import judge
 from forge_core.evaluation.spot import Agent
 from forge_core.models.chat import END_OF_TURN
@@ -71,6 +82,14 @@ def test_without_a_click_nothing_has_moved(agents, target, monkeypatch):
     assert all(word.hit and word.moved is None for word in leave_out(agents[1], target))
 
 
+def test_of_a_long_instruction_neighbouring_words_are_left_out_together(agents, target, monkeypatch):
+    asked, words = [], [f"word{number}" for number in range(2 * PIECES + 1)]
+    says(monkeypatch, lambda text: asked.append(text) or RAW[1])
+    pieces = [piece.word for piece in leave_out(agents[1], target.model_copy(update={"instruction": " ".join(words)}))]
+    assert len(pieces) <= PIECES + 1 and " ".join(pieces[:-1]) == " ".join(words)
+    assert asked[1] == prompt(agents[1].processor, 1, "web", " ".join(words[3:]))
+
+
 def test_more_words_than_a_batch_holds_are_answered_as_one_by_one(agents, target, monkeypatch):
     long = target.model_copy(update={"instruction": "Save now"})
     whole = leave_out(agents[1], long)
@@ -99,6 +118,39 @@ def test_the_parts_are_about_as_many_as_asked_and_about_square(size, cells, shap
 def test_no_part_at_all_is_an_error(agents, target):
     with pytest.raises(ValueError, match="at least one part, not 0"):
         cover(agents[1], target, cells=0)
+
+
+def test_the_grid_is_the_finest_that_the_seconds_allow():
+    size = (1920, 1080)
+    assert choose_grid(size, 80, 0.02, 120) == choose_grid(size, 80, 1.4, 120) == grid(size, 80)
+    for part_seconds in (1.5, 4, 9):
+        rows, columns = choose_grid(size, 80, part_seconds, 120)
+        assert FEWEST < rows * columns <= 120 / part_seconds
+        assert 0.6 < (1920 / columns) / (1080 / rows) < 1.7  # about square
+    assert choose_grid(size, 80, 600, 120) == (2, 3)  # a picture there is, whatever it takes
+    assert choose_grid(size, 2, 600, 120) == grid(size, 2)
+
+
+def test_a_slow_machine_covers_fewer_parts_and_says_so(agents, target, monkeypatch, capsys):
+    says(monkeypatch, lambda _: RAW[1])
+    (found,) = cover(agents[1], target, cells=20, seconds=1e-9)
+    assert found.lost.shape == (2, 3)
+    assert capsys.readouterr().out.startswith("covering 6 parts, not 20: each takes about ")
+
+
+def test_only_tiles_that_changed_are_encoded_again(agents, monkeypatch):
+    model, processor = agents[1].model, build_processor()
+    processor.image_processor.do_image_splitting = True  # 2 x 2 tiles and the whole
+    agent = Agent(model, processor, 1, "4-decimals")
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (384, 512, 3), np.uint8))
+    read, tiles = read_screen(processor, image), []
+    whole = read._replace(features=encode(model, read).features)
+    monkeypatch.setattr(occlusion, "encode", lambda *args: tiles.append(args[1].pixels.shape[1]) or encode(*args))
+    for picture in [image, *covered(image, 3, 3)]:
+        again, expected = encode_changed(agent, picture, whole), encode(model, read_screen(processor, picture))
+        assert again.text == expected.text
+        torch.testing.assert_close(again.features, expected.features)
+    assert tiles == [2, 3, 2, 3, 5, 3, 2, 3, 2]  # the whole, and one, two or four of the tiles
 
 
 def test_the_parts_cover_every_pixel_once_row_by_row():
