@@ -94,7 +94,7 @@ def _write_processor(folder: Path, prefix: str, tile: int, tokens: int, edge: in
 def _vocabulary() -> dict[str, int]:
     """The learned pieces, and names up to the first id behind them."""
     pieces = json.loads(_learned())["model"]["vocab"]
-    return pieces | {f"<piece {number}>": number for number in range(len(pieces), WORDS_END)}
+    return pieces | {f"#{number}": number for number in range(len(pieces), WORDS_END)}
 
 
 @cache
