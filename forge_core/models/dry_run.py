@@ -1,8 +1,8 @@
 """Passes through a base's modules on tensors that have a shape and no contents: seconds, and no memory, at any size.
 
-What a pass keeps is decided by many libraries (autocast, peft, attention, checkpointing), so it is not written down here
-as a formula: the modules themselves are run, and the bytes counted that are alive at once. That is what a GPU's allocator
-would hold before it rounds up. `FakeTensorMode` is private to PyTorch (`torch._subclasses`, read in 2.13.0).
+What a pass keeps is decided by many libraries (autocast, peft, attention, checkpointing), so it is not put down here as
+a formula: the modules themselves are run, and the bytes counted that are alive at once, as a GPU's allocator would hold
+them before it rounds up. `FakeTensorMode` is private to PyTorch (`torch._subclasses`, read in 2.13.0).
 """
 
 import weakref
@@ -22,7 +22,7 @@ from forge_core.models.cost import skeleton
 from forge_core.models.load import attach_lora
 from forge_core.paths import locate
 
-# transformers 5.23.0 looks here whether rows are packed, can't see it without contents, and would make a mask that none has
+# Here transformers (5.23.0) looks whether rows are packed; without contents it can't see that they are not.
 PACKED = "transformers.masking_utils.find_packed_sequence_indices"
 DEPTHS = 2, 3  # layers that are run: each further one keeps as much as the third does
 
@@ -47,14 +47,14 @@ def config(adapted: Adapted) -> PretrainedConfig:
 
 @dataclass(frozen=True)
 class Pass:
-    """Bytes: `kept` is alive after the way forward, `working` comes on top when most is alive, there or on the way back."""
+    """Bytes: `kept` is alive after the way forward; `working` comes on top when most is alive, there or back."""
 
     kept: int
     working: int
 
 
 class Alive(TorchDispatchMode):
-    """Bytes of the tensors made under it: alive `now`, and at most at once (`peak`). What kernels use inside is unseen."""
+    """Bytes of tensors made under it, alive `now` and at most (`peak`). What kernels use inside is not seen."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -48,7 +48,10 @@ class Moment:
         return training(self.params.model_copy(update={"activation_checkpointing": checkpointed})).kept
 
     def changes(self) -> Iterator[tuple[str, Params]]:
-        """Each change that saves memory, alone, in the order of docs/oom.md."""
+        """Each change that saves memory, alone, in the order of docs/oom.md.
+
+        `image_size` is not among them: rows are counted at `max_length`, image tokens included.
+        """
         size = getattr(self.params, self.batch)
         while size > 1:
             size //= 2
@@ -92,10 +95,11 @@ def _on(card: int, found: list[Moment]) -> list[str]:
     most = max(found, key=lambda moment: moment.need.total)
     if most.need.total <= room * GIB:
         return [f"{card} GB: fits; {most.name} needs most, {most.need.total / GIB:.2f} of at least {room:.1f} GiB"]
+    full = [moment for moment in found if moment.need.total > room * GIB]
     return [
-        f"{card} GB: {moment.name} does not fit, {moment.need.total / GIB:.2f} of {room:.1f} GiB; {_way_out(moment, room)}"
-        for moment in found
-        if moment.need.total > room * GIB
+        f"{card} GB: {moment.name} does not fit, {moment.need.total / GIB:.2f} of {room:.1f} GiB; "
+        + _way_out(moment, room)
+        for moment in full
     ]
 
 

@@ -76,7 +76,7 @@ def evaluation(params: EvaluateParams, trained: TrainParams, dtype: torch.dtype 
 
 
 def weights(params: Params, dtype: torch.dtype) -> int:
-    """Bytes of the base: `load_in_4bit` puts all linear layers but those of NOT_QUANTISED in NF4, the rest is `dtype`."""
+    """Bytes of the base: with `load_in_4bit` NF4 for linear layers outside NOT_QUANTISED; the rest is `dtype`."""
     model = _skeleton(params)
     packed = _packed(model) if params.load_in_4bit else []
     whole = sum(weight.numel() for weight in model.parameters()) - sum(packed)
@@ -99,7 +99,7 @@ def trainable(params: Params, trained: TrainParams) -> int:
 
 
 def loss_bytes(vocabulary: int, tokens: int) -> int:
-    """What the loss has at once, of at most CHUNK positions: log-softmax, its gradient, and that of the logits, fp32."""
+    """What the loss has at once, at CHUNK positions or fewer: log-softmax, its gradient, that of the logits, fp32."""
     return 12 * vocabulary * min(CHUNK, tokens)
 
 
