@@ -41,11 +41,16 @@ def train(params: Annotated[Path, typer.Argument(help="a 03_train_grounding.yaml
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    profile: Annotated[str | None, typer.Option(help="also say what it needs on a card: vast-16gb, ...")] = None,
+) -> None:
     """Say in one screen what this machine can do, what is missing, and the command that mends it."""
     from forge_core import doctor as checks
 
-    raise typer.Exit(checks.run())
+    def check() -> None:
+        raise typer.Exit(checks.run(profile))
+
+    say_errors(check)
 
 
 @app.command()

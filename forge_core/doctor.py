@@ -1,5 +1,7 @@
 """`forge doctor`: what this machine can do, what is missing, and the command that mends it, in one screen.
 
+`forge doctor --profile vast-16gb`: also what that profile needs on a card.
+
 Exit status 1 only where a package that the embedded course needs is missing; everything else is information.
 """
 
@@ -14,11 +16,14 @@ import shutil
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from packaging.requirements import Requirement
 
 from forge_core import paths
+
+if TYPE_CHECKING:  # pydantic may be what is missing
+    from forge_core.params import EvaluateParams, NotebookParams, TrainParams
 
 HUB_TIMEOUT = 3  # s
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -34,9 +39,13 @@ class Line(NamedTuple):
     mend: str = ""
 
 
-def run() -> int:
-    """Print all findings; returns the exit status."""
+def run(profile: str | None = None) -> int:
+    """Print all findings, and what `profile` needs on a card; returns the exit status.
+
+    Raises ValueError where there is no such profile, or its params are wrong.
+    """
     required = packages()
+    planned = params_of(profile) if profile and required.state == "ok" else None
     checks = (gpu, vram, bf16, four_bit, memory, disk, hub, wandb, chromium)
     lines = [Line("ok", "python", platform.python_version()), required]
     # the checks below import torch and the hub client
@@ -45,6 +54,8 @@ def run() -> int:
         print(f"{line.state:8} {line.what:9} {line.detail}")
         if line.mend:
             print(f"{'':18} mend: {line.mend}")
+    if planned:
+        print(f"\n{on_the_card(profile, *planned)}")
     return 0 if required.state == "ok" else 1
 
 
@@ -58,6 +69,32 @@ def packages() -> Line:
     if missing:
         return Line("missing", "packages", ", ".join(missing), "make setup")
     return Line("ok", "packages", "all that the embedded course needs")
+
+
+def params_of(profile: str) -> list[NotebookParams]:
+    """The params of 03, 04 and 05. Raises ValueError."""
+    from forge_core.params import MODELS, load
+
+    folder = paths.ROOT / "params" / profile
+    known = sorted(path.parent.name for path in folder.parent.glob("*/profile.yaml"))
+    if profile not in known:
+        raise ValueError(f"params/{profile}: no such profile; known: {', '.join(known) or 'none'}")
+    return [load(folder / f"{notebook}.yaml") for notebook in MODELS if notebook[:2] in ("03", "04", "05")]
+
+
+def on_the_card(profile: str, grounding: TrainParams, reasoning: TrainParams, evaluating: EvaluateParams) -> str:
+    """What a profile needs on a card, part by part, and which cards it fits; or why that is not known."""
+    from forge_core.models import fit
+
+    base = f"{grounding.base_model}@{grounding.base_revision}"
+    try:
+        moments = fit.moments(grounding, reasoning, evaluating)
+        head = f"memory of profile {profile}, base {base}: arithmetic, not measured on a GPU"
+        return f"{head}\n{fit.table(moments)}\n{fit.verdict(moments)}"
+    except OSError as error:
+        return (
+            f"memory of profile {profile}: not known, the files of {base} can't be had ({str(error).splitlines()[0]})"
+        )
 
 
 def gpu() -> Line:
@@ -77,10 +114,12 @@ def vram() -> Line:
     """GPU memory, free and in all, and the largest profile that fits."""
     import torch
 
+    from forge_core.gpus import CARDS, least_memory
+
     if not torch.cuda.is_available():
         return Line("note", "vram", "no GPU")
     free, total = (size / 2**30 for size in torch.cuda.mem_get_info())
-    fits = [size for size in (16, 24, 80) if total >= 0.9 * size]  # a 24 GB card shows about 22.5 GiB
+    fits = [card for card in CARDS if total >= least_memory(card)]
     profile = f"profile vast-{fits[-1]}gb" if fits else "too small for the vast profiles"
     return Line("ok" if fits else "note", "vram", f"{free:.1f} of {total:.1f} GiB free: {profile}")
 

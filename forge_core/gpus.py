@@ -16,6 +16,13 @@ import yaml
 from forge_core.params import NotebookParams
 from forge_core.paths import ROOT
 
+CARDS = 16, 24, 80  # GB by name, one for each vast profile
+
+
+def least_memory(card: int) -> float:
+    """GiB that a card of so many GB shows at least: one of 24 about 22.5."""
+    return 0.9 * card
+
 
 def several() -> bool:
     """Whether there are several GPUs here and no launcher has started this process."""

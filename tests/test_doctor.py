@@ -5,8 +5,10 @@ import shutil
 
 import pytest
 from packaging.requirements import Requirement
+from typer.testing import CliRunner
 
 from forge_core import doctor
+from forge_core.cli import app
 
 
 @pytest.fixture(autouse=True)
@@ -63,3 +65,23 @@ def test_chromium_is_found_on_the_path(monkeypatch, tmp_path):
     browser.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert doctor.chromium() == doctor.Line("ok", "chromium", shutil.which("chromium"))
+
+
+def test_a_profile_is_measured_against_the_cards(capsys):
+    assert doctor.run("embedded") == 0
+    out = capsys.readouterr().out
+    table = out[out.index("memory of profile embedded") :]
+    rows = dict(line.rsplit("  ", 5)[:1] + [line.split()[-5:]] for line in table.splitlines()[2:13])
+    assert len(rows) == 11 and all(re.fullmatch(r"\(?\d+\.\d\d\)?|-", cell) for row in rows.values() for cell in row)
+    assert [line.split(";")[0] for line in table.splitlines()[13:]] == [f"{card} GB: fits" for card in (16, 24, 80)]
+
+
+def test_an_unknown_profile_ends_with_status_2():
+    told = CliRunner().invoke(app, ["doctor", "--profile", "vast-12gb"])
+    assert told.exit_code == 2 and "no such profile; known: capture, embedded, vast-16gb" in told.stderr
+
+
+def test_a_base_without_files_is_one_line():
+    stages = [params.model_copy(update={"base_model": "no/such-base"}) for params in doctor.params_of("vast-16gb")]
+    line = doctor.on_the_card("vast-16gb", *stages)
+    assert "not known, the files of no/such-base@" in line and "\n" not in line

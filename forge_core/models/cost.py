@@ -31,7 +31,7 @@ class Geometry:
 
 def geometry(base: str, revision: str = "main") -> Geometry:
     """The geometry of a base, from its configuration alone: no weight is loaded or allocated."""
-    model = _skeleton(base, revision)
+    model = skeleton(base, revision)
     text, vision, config = model.model.text_model, model.model.vision_model, model.config
     return Geometry(_linear(text), _linear(vision), config.scale_factor**2, config.vision_config.patch_size)
 
@@ -51,7 +51,7 @@ class Adapted:
 
 def adapted(base: str, revision: str, rank: int, train_vision: str = "none") -> Adapted:
     """What LoRA of this rank adds to a base, from its configuration alone; `train_vision` as in `attach_lora`."""
-    model, adapters, matrices = _skeleton(base, revision), Counter(), {}
+    model, adapters, matrices = skeleton(base, revision), Counter(), {}
     for name, module in model.named_modules():
         if re.fullmatch(LORA_TARGETS[train_vision], name):
             adapters[_part(name)] += rank * (module.in_features + module.out_features)
@@ -67,11 +67,11 @@ def _part(name: str) -> str:
     return next((part for key, part in _PARTS.items() if key in name), "embeddings and head")
 
 
-def _skeleton(base: str, revision: str) -> PreTrainedModel:
-    """The model without its weights."""
+def skeleton(base: str, revision: str, dtype: torch.dtype | None = None) -> PreTrainedModel:
+    """The model without its weights, in the dtype of its configuration or another. Raises OSError where it has none."""
     config = AutoConfig.from_pretrained(locate(base), revision=revision)
     with torch.device("meta"):
-        return AutoModelForImageTextToText.from_config(config)
+        return AutoModelForImageTextToText.from_config(config, **({"dtype": dtype} if dtype else {}))
 
 
 def epoch_flop(shape: Geometry, tokens: int, image_tokens: int, recompute: bool = False) -> int:
