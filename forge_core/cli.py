@@ -42,7 +42,7 @@ def train(params: Annotated[Path, typer.Argument(help="a 03_train_grounding.yaml
 
 @app.command()
 def doctor(
-    profile: Annotated[str | None, typer.Option(help="also say what it needs on a card: vast-16gb, ...")] = None,
+    profile: Annotated[str | None, typer.Option(help="also say what it needs of disk and card: vast-16gb, ...")] = None,
 ) -> None:
     """Say in one screen what this machine can do, what is missing, and the command that mends it."""
     from forge_core import doctor as checks

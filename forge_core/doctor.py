@@ -1,6 +1,6 @@
 """`forge doctor`: what this machine can do, what is missing, and the command that mends it, in one screen.
 
-`forge doctor --profile vast-16gb`: also what that profile needs on a card.
+`forge doctor --profile vast-16gb`: also what that profile needs of disk, shared memory and a card.
 
 Exit status 1 only where a package that the embedded course needs is missing; everything else is information.
 """
@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # pydantic may be what is missing
 HUB_TIMEOUT = 3  # s
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
 MEMORY_WANTED = 4  # GiB for the embedded profile
+SHARED_WANTED = 1.25e9  # bytes in /dev/shm for the workers of vast-80gb; a container has 64 MB by default
 
 
 class Line(NamedTuple):
@@ -55,7 +56,7 @@ def run(profile: str | None = None) -> int:
         if line.mend:
             print(f"{'':18} mend: {line.mend}")
     if planned:
-        print(f"\n{on_the_card(profile, *planned)}")
+        print(f"\n{on_the_host(profile, planned[0])}\n\n{on_the_card(profile, *planned)}")
     return 0 if required.state == "ok" else 1
 
 
@@ -80,6 +81,17 @@ def params_of(profile: str) -> list[NotebookParams]:
     if profile not in known:
         raise ValueError(f"params/{profile}: no such profile; known: {', '.join(known) or 'none'}")
     return [load(folder / f"{notebook}.yaml") for notebook in MODELS if notebook[:2] in ("03", "04", "05")]
+
+
+def on_the_host(profile: str, training: TrainParams) -> str:
+    """What a profile needs of a disk, part by part, and of shared memory."""
+    from forge_core.data import disk
+    from forge_core.shared_memory import needed, problem
+
+    head = f"disk of profile {profile}: by the table of sizes in forge_core/data/sources.py"
+    label = f"shared memory, {training.num_workers} data loader workers"
+    shared = f"{label:40} {needed(training) / 1e9:8.2f} GB"
+    return "\n".join([head, *disk.lines(profile), shared, *filter(None, [problem(training)])])
 
 
 def on_the_card(profile: str, grounding: TrainParams, reasoning: TrainParams, evaluating: EvaluateParams) -> str:
@@ -159,13 +171,21 @@ def four_bit() -> Line:
 
 
 def memory() -> Line:
-    """RAM of the machine, or of the container where that is less."""
+    """RAM of the machine, or of the container where that is less, and what its processes can share."""
+    from forge_core.shared_memory import FOLDER
+
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = Path("/sys/fs/cgroup/memory.max")
     if limit.is_file() and (text := limit.read_text().strip()).isdigit():
         total = min(total, int(text))
     gib = total / 2**30
-    return Line("ok" if gib >= MEMORY_WANTED else "note", "ram", f"{gib:.1f} GiB, {os.cpu_count()} CPU cores")
+    detail = f"{gib:.1f} GiB, {os.cpu_count()} CPU cores"
+    if FOLDER.is_dir():
+        free = shutil.disk_usage(FOLDER).free
+        detail += f", {free / 1e9:.2f} GB free in {FOLDER}"
+        if free < SHARED_WANTED:
+            return Line("note", "ram", f"{detail}, little for data loaders", "start the container with --shm-size=2g")
+    return Line("ok" if gib >= MEMORY_WANTED else "note", "ram", detail)
 
 
 def disk() -> Line:
