@@ -4,7 +4,8 @@
     python benchmarks/train_step.py --geometry 2.2b --smol2operator CHECKOUT     # SmolVLM2-2.2B's geometry, for a GPU
     python benchmarks/train_step.py --geometry 2.2b --layers 1 --batch 1 --accumulation 1 --warmup 1 --steps 1 --rows 4
 
-`2.2b` has random weights, the embedded base's tokenizer, and screens enlarged to 1920x1080; nothing is downloaded.
+`2.2b` has random weights, SmolVLM2's classes and files (tests/real_bases/bases.py), and screens enlarged to 1920x1080;
+nothing is downloaded.
 Trained in turns, in this process, each by the transformers Trainer, `--rounds` times:
 
 - ours: `trainable_model` and `build_trainer` with the params of embedded or vast-16gb.
@@ -41,9 +42,7 @@ from forge_core.data.images import open_image
 from forge_core.data.preprocess import preprocess
 from forge_core.data.sandbox import PLATFORMS, write_raw
 from forge_core.data.schema import Example, read_jsonl, write_jsonl
-from forge_core.models.chat import CHAT_TEMPLATE
 from forge_core.models.cost import epoch_flop, geometry, matmul_rate
-from forge_core.models.embedded import build_tokenizer
 from forge_core.models.load import attach_lora, compute_dtype, device, load_base, load_processor
 from forge_core.params import TrainParams, load
 from forge_core.paths import ROOT, locate
@@ -52,50 +51,18 @@ from forge_core.training.held_out import HeldOut
 from forge_core.training.rows import Rows, fitting_rows
 from forge_core.training.stage import build_trainer, trainable_model
 
+sys.path.append(str(ROOT / "tests" / "real_bases"))
+import bases  # noqa: E402
+from bases import WIDE  # noqa: E402
+
 PROFILES = {"embedded": "embedded", "2.2b": "vast-16gb"}
-REFERENCE = {"text": 1610.7, "vision": 413.0, "connector": 21.2, "embed": 100.9, "lm_head": 100.9}  # million weights
-TILE, PATCH, SCALE_FACTOR, SCREEN = 384, 14, 3, (1920, 1080)  # px, px, -, px
-
-
-def config_2b(layers: int | None) -> transformers.SmolVLMConfig:
-    """SmolVLM2-2.2B's configuration with the embedded tokenizer's special ids; `layers` of text and vision each."""
-    ids = build_tokenizer().convert_tokens_to_ids
-    text = dict(
-        model_type="llama", num_hidden_layers=layers or 24, hidden_size=2048, num_attention_heads=32,
-        num_key_value_heads=32, intermediate_size=8192, vocab_size=49280, max_position_embeddings=8192,
-        tie_word_embeddings=False, pad_token_id=ids("<unk>"),
-    )  # fmt: skip
-    vision = dict(
-        num_hidden_layers=layers or 27, hidden_size=1152, num_attention_heads=16, intermediate_size=4304,
-        image_size=TILE, patch_size=PATCH,
-    )  # fmt: skip
-    return transformers.SmolVLMConfig(
-        text_config=text, vision_config=vision, scale_factor=SCALE_FACTOR, image_token_id=ids("<image>")
-    )
-
-
-def millions(model: torch.nn.Module) -> dict[str, float]:
-    """Million weights of each part; `text` without its embeddings."""
-    inner = model.model
-    parts = {"text": inner.text_model.layers, "vision": inner.vision_model, "connector": inner.connector}
-    parts |= {"embed": inner.text_model.embed_tokens, "lm_head": model.lm_head}
-    return {name: round(sum(p.numel() for p in part.parameters()) / 1e6, 1) for name, part in parts.items()}
+SCREEN = (1920, 1080)  # px
 
 
 def write_base(folder: Path, layers: int | None) -> None:
-    """A base of the 2.2B geometry with random weights, as it would lie after a download."""
-    torch.manual_seed(0)
-    with device():
-        model = AutoModelForImageTextToText.from_config(config_2b(layers), dtype=compute_dtype())
-    print("random weights, in millions:", millions(model), flush=True)
-    if not layers and millions(model) != REFERENCE:
-        raise ValueError(f"this is not SmolVLM2-2.2B, which has {REFERENCE}")
-    model.save_pretrained(folder)
-    images = transformers.Idefics3ImageProcessorPil(max_image_size={"longest_edge": TILE}, do_image_splitting=True)
-    tokens = (TILE // PATCH // SCALE_FACTOR) ** 2
-    transformers.Idefics3Processor(images, build_tokenizer(), tokens, chat_template=CHAT_TEMPLATE).save_pretrained(
-        folder
-    )
+    """A base of SmolVLM2-2.2B's geometry with random weights, as it would lie after a download."""
+    wide = tuple(part | {"num_hidden_layers": layers} for part in WIDE) if layers else WIDE
+    bases.write_base(folder, "smolvlm", wide, device().type)
 
 
 def write_rows(folder: Path, count: int, screen: tuple[int, int] | None) -> None:

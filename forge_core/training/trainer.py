@@ -15,6 +15,7 @@ import wandb
 from peft import PeftModel
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
@@ -65,6 +66,16 @@ class StageTrainer(Trainer):
             wandb.log({"held out": table, "held out screenshots": images}, commit=False)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, {"eval_clicks": rate})
         return {"eval_rank": rate + 1e-9 * self.state.global_step}  # of equals the later
+
+    def get_train_dataloader(self) -> DataLoader:
+        """As the Trainer's, with a generator of its own for its workers' seeds.
+
+        From torch's common one they are drawn when workers start: once in an unbroken run, and again in the epoch after
+        a resume. Dropout would draw other numbers from there on.
+        """
+        loader = super().get_train_dataloader()
+        loader.base_dataloader.generator = torch.Generator()
+        return loader
 
     def _prepare_inputs(self, inputs: dict) -> dict:
         """As the Trainer's, with the pixels that a worker sent as bytes normalised on the device."""

@@ -1,8 +1,8 @@
-"""SmolVLM2 and SmolVLM as the hub has them, but narrow and two layers deep: files, classes, special tokens, geometry.
+"""SmolVLM2 and SmolVLM as the hub has them, but narrow and two layers deep: files, classes, special tokens, tiles.
 
-Weights are random. The ids of all 145 special tokens are the real ones; between them lies a small byte-level BPE,
-learned from the project's prompts, and names that no text has. File forms: SmolVLM2-2.2B-Instruct at 482adb53 and
-SmolVLM-256M-Instruct, as public ports of them describe these.
+Weights are random; `WIDE` is SmolVLM2-2.2B's own geometry, for benchmarks. The ids of all 145 special tokens are the
+real ones; between them lies a small byte-level BPE, learned from the project's prompts, and names that no text has.
+File forms: SmolVLM2-2.2B-Instruct at 482adb53 and SmolVLM-256M-Instruct, as public ports of them describe these.
 """
 
 import json
@@ -44,20 +44,50 @@ FAMILIES = {
     "smolvlm": ("SmolVLM", 384, 14, 3, 1536),
     "idefics3": ("Idefics3", 512, 16, 4, 2048),
 }
+# (language model, vision tower); heads of the language model are 64 wide
+NARROW = (
+    {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 2},
+    {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2},
+)
+WIDE = (
+    {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 24, "num_attention_heads": 32},
+    {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16},
+)
 
 
-def write_base(folder: Path, family: str) -> Path:
-    """Write a base of `family` ("smolvlm": SmolVLM2, "idefics3": SmolVLM) into `folder`; the same bytes each time."""
+def write_base(folder: Path, family: str, geometry: tuple[dict, dict] = NARROW, device: str = "cpu") -> Path:
+    """Write a base of `family` ("smolvlm": SmolVLM2, "idefics3": SmolVLM) into `folder`; the same bytes each time.
+
+    Its weights are made on `device`.
+    """
+    write_files(folder, family, geometry)
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(folder), dtype=torch.bfloat16)
+    model.save_pretrained(folder)
+    _write_configs(folder, family, geometry)  # in the hub's form again, not in that of today's transformers
+    return folder
+
+
+def write_files(folder: Path, family: str, geometry: tuple[dict, dict] = NARROW) -> Path:
+    """Write all of a base but its weights."""
     prefix, tile, patch, squeeze, edge = FAMILIES[family]
     folder.mkdir(parents=True)
-    text = {
-        "model_type": "llama", "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "head_dim": 64,
-        "num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": len(_vocabulary()) + len(LAST),
+    _write_configs(folder, family, geometry)
+    _write_processor(folder, prefix, tile, (tile // patch // squeeze) ** 2, edge)
+    _write_tokenizer(folder, prefix)
+    return folder
+
+
+def _write_configs(folder: Path, family: str, geometry: tuple[dict, dict]) -> None:
+    prefix, tile, patch, squeeze, _ = FAMILIES[family]
+    text = geometry[0] | {
+        "model_type": "llama", "head_dim": 64, "num_key_value_heads": geometry[0]["num_attention_heads"],
         "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 130000, "pad_token_id": 2,
+        "vocab_size": WORDS_END + len(LAST),
     }  # fmt: skip
-    vision = {
-        "model_type": f"{family}_vision" if family == "smolvlm" else family, "hidden_size": 64, "image_size": tile,
-        "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": patch,
+    vision = geometry[1] | {
+        "model_type": f"{family}_vision" if family == "smolvlm" else family, "image_size": tile, "patch_size": patch,
     }  # fmt: skip
     config = {
         "architectures": [f"{prefix}ForConditionalGeneration"], "model_type": family, "image_token_id": 49190,
@@ -65,15 +95,8 @@ def write_base(folder: Path, family: str) -> Path:
         "pad_token_id": 128002, "vocab_size": text["vocab_size"], "torch_dtype": "bfloat16", "use_cache": False,
     }  # fmt: skip
     _write(folder / "config.json", config)
-    _write_processor(folder, prefix, tile, (tile // patch // squeeze) ** 2, edge)
-    _write_tokenizer(folder, prefix)
-    torch.manual_seed(0)
-    model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(folder), dtype=torch.bfloat16)
-    model.save_pretrained(folder)
-    _write(folder / "config.json", config)  # in the hub's form again, not in that of today's transformers
     generation = {"bos_token_id": 1, "eos_token_id": 49279, "pad_token_id": 2, "_from_model_config": True}
     _write(folder / "generation_config.json", generation)
-    return folder
 
 
 def _write_processor(folder: Path, prefix: str, tile: int, tokens: int, edge: int) -> None:

@@ -5,12 +5,13 @@ import shutil
 
 import pytest
 import torch
-from bases import FAMILIES, SPECIAL
+from bases import FAMILIES, SPECIAL, WIDE, write_files
 from PIL import Image
 from transformers import AutoImageProcessor, AutoTokenizer, Idefics3Processor
 
 from forge_core.data.schema import Example, Turn
 from forge_core.data.special import special_pattern, tokens_of, tokens_of_base
+from forge_core.models.cost import adapted
 from forge_core.models.load import load_processor
 from forge_core.training.collate import Collator, messages, token_count
 from forge_core.training.rows import fitting_rows
@@ -112,3 +113,10 @@ def test_a_base_of_another_family_is_named(base, tmp_path):
         ValueError, match=r"other: its processor is PixtralProcessor; known are Idefics3Processor, Smol"
     ):
         load_processor(str(folder))
+
+
+def test_the_wide_geometry_is_that_of_smolvlm2(tmp_path):
+    parts = adapted(str(write_files(tmp_path / "wide", "smolvlm", WIDE)), "main", 16).parts
+    millions = {name: round(count / 1e6, 1) for name, count in parts.items()}
+    tower = {"vision tower": 413.0, "connector": 21.2}
+    assert millions == tower | {"language layers": 1610.7, "embeddings and head": 201.9}

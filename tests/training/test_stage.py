@@ -42,9 +42,9 @@ def test_the_loss_falls_and_every_adapter_weight_learns(grounded):
     assert all(weight.abs().sum() > 0 for weight in weights.values())  # lora_B starts at zero
 
 
-@pytest.mark.parametrize("held_out", (0, 5))
-def test_a_killed_run_ends_as_an_unbroken_one(data, tmp_path, held_out):
-    asked = train_params(data, tmp_path, held_out=held_out)
+@pytest.mark.parametrize(("held_out", "num_workers"), ((0, 2), (5, 0)))
+def test_a_killed_run_ends_as_an_unbroken_one(data, tmp_path, held_out, num_workers):
+    asked = train_params(data, tmp_path, held_out=held_out, num_workers=num_workers)
     whole, weights = run_stage(asked), adapter(tmp_path / "final")
     shutil.rmtree(tmp_path / "final")  # as if killed after step 5; the second epoch begins within the rest
     shutil.rmtree(tmp_path / "checkpoints" / "checkpoint-10")
