@@ -89,27 +89,45 @@ def cover(
 
     The answer with the whole screenshot is held fixed, and its calls are scored again with each of about `cells` square
     parts covered, so this costs one pass a part and nothing is generated. Where that would take more than about
-    `seconds`, the parts are larger and fewer (`choose_grid`). ValueError for less than one cell.
+    `seconds`, the parts are larger and fewer (`choose_grid`). Where no answer is a click no part is covered, and
+    nothing is lost. ValueError for less than one cell.
     """
     asked, image = asked or [target.instruction], open_image(target.image)
-    finest = grid(image.size, cells)
     questions = list(zip(_prompts(agent, target, asked), _answers(agent, target, asked), strict=True))
     start = time.monotonic()
     whole = _read_encoded(agent, image)
     before = _scores(agent, questions, [whole])
-    middle = time.monotonic()
-    batch = next(_covered_screens(agent, questions, image, finest, whole))
-    _scores(agent, questions, batch)
-    # the shorter time, as the machine may just have been busy
-    part_seconds = min(middle - start, (time.monotonic() - middle) / len(batch))
-    rows, columns = choose_grid(image.size, cells, part_seconds, seconds)
-    print(_plan((rows, columns), finest, part_seconds, seconds), flush=True)
-    batches = _covered_screens(agent, questions, image, (rows, columns), whole)
-    after = _all_scores(agent, questions, batches, rows * columns)
+    if any(judge(raw, target.bbox, agent.coord_format)[1] for _, raw in questions):
+        rows, after = _score_parts(agent, questions, image, whole, cells, time.monotonic() - start, seconds)
+    else:
+        print("no answer is a click, so no part is covered", flush=True)
+        rows, columns = grid(image.size, cells)
+        after = [one * rows * columns for one in before]
     return [
         _lost(agent, target, instruction, raw, [*one, *parts], rows)
         for instruction, (_, raw), one, parts in zip(asked, questions, before, after, strict=True)
     ]
+
+
+def _score_parts(
+    agent: Agent,
+    questions: Sequence[tuple[str, str]],
+    image: Image.Image,
+    whole: Screen,
+    cells: int,
+    whole_seconds: float,
+    seconds: float,
+) -> tuple[int, list[list[float]]]:
+    """(rows of the grid, each question's scores part by part); `whole_seconds` is what the whole screenshot took."""
+    finest, start = grid(image.size, cells), time.monotonic()
+    batch = next(_covered_screens(agent, questions, image, finest, whole))
+    _scores(agent, questions, batch)
+    # the shorter time, as the machine may just have been busy
+    part_seconds = min(whole_seconds, (time.monotonic() - start) / len(batch))
+    rows, columns = choose_grid(image.size, cells, part_seconds, seconds)
+    print(_plan((rows, columns), finest, part_seconds, seconds), flush=True)
+    batches = _covered_screens(agent, questions, image, (rows, columns), whole)
+    return rows, _all_scores(agent, questions, batches, rows * columns)
 
 
 def grid(size: tuple[int, int], cells: int) -> tuple[int, int]:

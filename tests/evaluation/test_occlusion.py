@@ -138,6 +138,14 @@ def test_a_slow_machine_covers_fewer_parts_and_says_so(agents, target, monkeypat
     assert capsys.readouterr().out.startswith("covering 6 parts, not 20: each takes about ")
 
 
+def test_where_no_answer_is_a_click_no_part_is_covered(agents, target, monkeypatch, capsys):
+    says(monkeypatch, lambda _: "Where?")
+    monkeypatch.setattr(occlusion, "covered", lambda *_: pytest.fail("a part was covered"))
+    (found,) = cover(agents[1], target, cells=6)
+    assert found.point is None and found.lost.shape == (2, 3) and not found.lost.any()
+    assert capsys.readouterr().out == "no answer is a click, so no part is covered\n"
+
+
 def test_only_tiles_that_changed_are_encoded_again(agents, monkeypatch):
     model, processor = agents[1].model, build_processor()
     processor.image_processor.do_image_splitting = True  # 2 x 2 tiles and the whole
