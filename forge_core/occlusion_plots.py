@@ -66,7 +66,13 @@ def heat_maps(found: Sequence[tuple[str, Covered]]) -> Figure:
         axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=BLUE, linewidth=2))
         if covered.point:
             ring(axes, covered.point, 13)
-        most = f"Covering the part that matters most takes {covered.lost.max():.0%} of that."
-        write_below(below, [f"Its click had a probability of {covered.probability:.0%}.", most])
+        write_below(below, _in_words(covered))
     fig.supxlabel(HEAT_KEY, size=8)
     return fig
+
+
+def _in_words(covered: Covered) -> list[str]:
+    if not covered.point:
+        return ["Its answer is no click."]
+    most = f"Covering the part that matters most takes {covered.lost.max():.0%} of that."
+    return [f"Its click had a probability of {covered.probability:.0%}.", most]

@@ -23,6 +23,7 @@ from forge_core.data.download_errors import DownloadError, clear_errors
 from forge_core.data.listing import PARTIAL, Listing, Order, lacking, look_up, size_of, write_note
 from forge_core.data.room import text
 from forge_core.data.sources import BENCHMARKS, OTHER_NAMES, REPOSITORIES, Subset, subsets
+from forge_core.data.special import tokens_of_base
 from forge_core.params import ExploreParams
 from forge_core.paths import resolve
 from forge_core.progress import Progress
@@ -59,7 +60,7 @@ def download_benchmark(name: str, folder: str | Path, revision: str = "", mirror
 def obtain(params: ExploreParams) -> None:
     """Put the raw data of both stages and the benchmark where `params` says: drawn, or downloaded.
 
-    A download looks all of it up, and the room for it, before it fetches anything. What `forge capture` wrote has to be
+    A download looks all of it up, the base's tokenizer too, and the room for it, before it fetches anything. What `forge capture` wrote has to be
     there: raises FileNotFoundError where it is not.
     """
     raw_dir, benchmark_dir = resolve(params.raw_dir), resolve(params.benchmark_dir)
@@ -78,6 +79,7 @@ def _download_all(params: ExploreParams) -> None:
         _stage_order(params.source, 2, params.stage2_subsets, params.raw_dir, params.stage2_revision),
         _benchmark_order("screenspot_v2", params.benchmark_dir),
     ]
+    tokens_of_base(params.base_model, params.base_revision)  # which notebook 01 needs as soon as the data is there
     *stages, benchmark = [look_up(order, params.mirror) for order in orders]
     room.check(stages, benchmark, resolve(params.data_dir))
     for listing in (*stages, benchmark):

@@ -20,13 +20,19 @@ MARKERS = re.compile(r"<image>|</?(?:think|code)>|<\|[^<>|\s]{1,40}\|>|</?(?:s|u
 def tokens_of_base(base: str, revision: str = "main") -> list[str]:
     """The special tokens of a base, from its tokenizer.json; nothing else of it is loaded.
 
-    Raises OSError where there is no such file.
+    Raises OSError where that file is not to be had, ValueError where it is none.
     """
-    folder = Path(locate(base))
-    file = folder / "tokenizer.json"
-    if not folder.is_dir():
-        file = Path(hf_hub_download(base, file.name, revision=revision))
-    return [token["content"] for token in json.loads(file.read_text(encoding="utf-8"))["added_tokens"]]
+    folder, name = Path(locate(base)), "tokenizer.json"
+    try:
+        file = folder / name if folder.is_dir() else Path(hf_hub_download(base, name, revision=revision))
+        content = file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:  # a name that no repository can have is a ValueError
+        reason = str(error).strip().splitlines()[0]
+        raise OSError(f"base_model {base}@{revision}: its tokenizer.json is not to be had ({reason})") from None
+    try:
+        return [token["content"] for token in json.loads(content)["added_tokens"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file}: not the tokenizer.json of a base ({error!r})") from None
 
 
 def tokens_of(tokenizer) -> list[str]:

@@ -511,7 +511,7 @@ def call(tmp_path, **more) -> SimpleNamespace:
     """Params of notebook 01 for guienv and coat."""
     where = {"raw_dir": str(tmp_path / "raw"), "data_dir": str(tmp_path), "benchmark_dir": str(tmp_path / "bench")}
     named = {"stage1_subsets": ["guienv"], "stage2_subsets": ["coat"]}
-    pinned = {"stage1_revision": "main", "stage2_revision": "main"}
+    pinned = {"stage1_revision": "main", "stage2_revision": "main", "base_model": "embedded", "base_revision": "main"}
     return SimpleNamespace(**{"source": "aguvis", "mirror": ""} | where | named | pinned | more)
 
 
@@ -539,6 +539,8 @@ def test_obtain_brings_both_stages_and_the_benchmark(full, tmp_path):
 def test_all_is_looked_up_before_anything_is_fetched(full, tmp_path):
     with pytest.raises(DownloadError, match=f"{TWO}@main: the repository has no amex.zip or .*; similar .*amex-l2"):
         obtain(call(tmp_path, stage2_subsets=["coat", "amex-l2"]))
+    with pytest.raises(OSError, match="base_model .*nothing@main: its tokenizer.json is not to be had"):
+        obtain(call(tmp_path, base_model=str(tmp_path / "nothing")))
     full.repositories.pop(V2)
     with pytest.raises(DownloadError, match=f"{V2}@main: there is no such data set"):
         obtain(call(tmp_path))

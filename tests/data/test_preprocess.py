@@ -180,6 +180,16 @@ def test_what_a_tokenizer_names_is_special_whatever_it_looks_like(tmp_path):
     assert clean("<repo_<a>name>b[PA[PAD]D]", special) == "b"
 
 
+def test_a_base_without_its_tokenizer_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for base in (str(tmp_path), "somebody/nothing"):
+        with pytest.raises(OSError, match=f"base_model {base}@main: its tokenizer.json is not to be had"):
+            tokens_of_base(base)
+    (tmp_path / "tokenizer.json").write_text('{"version": "1.0"}')
+    with pytest.raises(ValueError, match="tokenizer.json: not the tokenizer.json of a base"):
+        tokens_of_base(str(tmp_path))
+
+
 def test_the_file_and_the_loaded_tokenizer_name_the_same_tokens():
     assert sorted(tokens_of_base("embedded")) == sorted(tokens_of(load_processor("embedded").tokenizer))
 
