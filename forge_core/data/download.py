@@ -60,8 +60,8 @@ def download_benchmark(name: str, folder: str | Path, revision: str = "", mirror
 def obtain(params: ExploreParams) -> None:
     """Put the raw data of both stages and the benchmark where `params` says: drawn, or downloaded.
 
-    A download looks all of it up, the base's tokenizer too, and the room for it, before it fetches anything. What `forge capture` wrote has to be
-    there: raises FileNotFoundError where it is not.
+    A download looks all of it up, the base's tokenizer too, and the room for it, before it fetches anything. What
+    `forge capture` wrote has to be there: raises FileNotFoundError where it is not.
     """
     raw_dir, benchmark_dir = resolve(params.raw_dir), resolve(params.benchmark_dir)
     if params.source == "sandbox":
