@@ -40,6 +40,11 @@ def tokens_of(tokenizer) -> list[str]:
     return [token.content for token in tokenizer.added_tokens_decoder.values()]
 
 
+def special_of(tokenizer) -> re.Pattern[str]:
+    """Matches what no text for the model of this tokenizer may hold."""
+    return special_pattern(tokens_of(tokenizer))
+
+
 def special_pattern(tokens: Iterable[str]) -> re.Pattern[str]:
     """Matches each of `tokens`, of two that begin alike the longer one, and the markers above."""
     longest_first = sorted(set(tokens), key=lambda token: (-len(token), token))

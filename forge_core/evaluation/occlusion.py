@@ -17,7 +17,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from forge_core.data.images import open_image
 from forge_core.data.screenspot import Target
-from forge_core.data.special import clean, special_pattern, tokens_of
+from forge_core.data.special import clean, special_of
 from forge_core.evaluation.predict import Screen, continue_texts, encode, prompt, read_screen
 from forge_core.evaluation.score import Point, judge
 from forge_core.evaluation.spot import Agent
@@ -69,7 +69,7 @@ def leave_out(agent: Agent, target: Target) -> list[LeftOut]:
 
     Of a long instruction neighbouring words are left out together, so that there are at most `PIECES`.
     """
-    words = clean(target.instruction, special_pattern(tokens_of(agent.processor.tokenizer))).split()
+    words = clean(target.instruction, special_of(agent.processor.tokenizer)).split()
     size = -(-len(words) // PIECES) or 1
     starts = range(0, len(words), size)
     fewer = [" ".join(words[:start] + words[start + size :]) for start in starts]

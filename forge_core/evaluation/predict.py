@@ -27,7 +27,7 @@ from forge_core.actions.coordinates import CoordFormat
 from forge_core.data.images import open_image
 from forge_core.data.schema import Turn
 from forge_core.data.screenspot import PLATFORMS, Target
-from forge_core.data.special import clean, special_pattern, tokens_of
+from forge_core.data.special import clean, special_of
 from forge_core.evaluation.score import Prediction
 from forge_core.models.chat import END_OF_TURN
 from forge_core.models.load import autocast, processes
@@ -177,7 +177,7 @@ def prompt(
 
     `history`, what was done before, is read by stage 2 only. Special tokens in both texts are taken out.
     """
-    special = special_pattern(tokens_of(processor.tokenizer))
+    special = special_of(processor.tokenizer)
     # unchecked: its actions are what is asked for
     turn = Turn.model_construct(instruction=clean(instruction, special), history=clean(history, special), actions=[])
     chat = messages([turn], stage, platform, with_answers=False, coord_format=coord_format)

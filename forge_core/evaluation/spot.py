@@ -13,7 +13,7 @@ from forge_core.actions.prompts import Answer, read_answer
 from forge_core.actions.types import Action
 from forge_core.actions.unified import click_point
 from forge_core.data.fetch import fetch_image
-from forge_core.data.special import clean, special_pattern, tokens_of
+from forge_core.data.special import MARKERS, clean, special_of
 from forge_core.evaluation.predict import continue_texts, encode, prompt, read_screen
 from forge_core.models.load import load_adapter, load_base, load_processor
 from forge_core.models.publish import NEW_TOKENS, checked_record
@@ -43,7 +43,8 @@ class Agent:
 
         Special tokens in the texts are taken out, as in training rows; raises ValueError where no instruction is left.
         """
-        if not clean(instruction, special_pattern(tokens_of(self.processor.tokenizer))):
+        asked = clean(instruction, MARKERS)
+        if not (asked and clean(asked, special_of(self.processor.tokenizer))):
             raise ValueError("the instruction is empty")
         text = prompt(self.processor, self.stage, platform, instruction, self.coord_format, history)
         screen = encode(self.model, read_screen(self.processor, image))

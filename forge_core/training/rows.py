@@ -11,7 +11,7 @@ from transformers import ProcessorMixin
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from forge_core.data.schema import Example, read_jsonl
-from forge_core.data.special import special_pattern, tokens_of
+from forge_core.data.special import special_of
 from forge_core.params import TrainParams
 from forge_core.training.collate import token_count
 
@@ -44,7 +44,7 @@ def fitting_rows(file: Path, processor: ProcessorMixin, params: TrainParams) -> 
     row holds a special token of the base: it was preprocessed for another.
     """
     rows, held, dropped = Rows(), [], 0
-    special = special_pattern(tokens_of(processor.tokenizer))
+    special = special_of(processor.tokenizer)
     kept_out = choose((row.image for row in read_jsonl(file)), params.held_out, params.seed) if params.held_out else ()
     for row in read_jsonl(file):
         if found := next(filter(None, map(special.search, texts_of(row))), None):

@@ -192,7 +192,8 @@ def test_only_what_is_not_unpacked_yet_needs_room(seeclick, tmp_path, monkeypatc
     hub.commit(V2, {"screenspot_web_v2.json": b"[]", "screenspotv2_image.zip": archive()})
     where = {"raw_dir": params.raw_dir, "data_dir": params.data_dir, "benchmark_dir": str(tmp_path / "bench")}
     named = {"stage1_subsets": ["seeclick"], "stage2_subsets": ["coat"], "stage1_revision": "main"}
-    explore = SimpleNamespace(source="aguvis", mirror="", stage2_revision="main", **where, **named)
+    base = {"base_model": "embedded", "base_revision": "main"}
+    explore = SimpleNamespace(source="aguvis", mirror="", stage2_revision="main", **where, **named, **base)
     obtain(explore)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
     with pytest.raises(DownloadError, match="need 0.0 MiB on the disk of .*, 0.0 MiB to fetch and up to 0.0 MiB"):
