@@ -56,7 +56,7 @@ def train_params(profile: str, stage: int, folder: Path, steps: int) -> TrainPar
     changes = {
         "base_model": str(folder / "base"), "data_dir": str(folder), "output_dir": str(output / str(stage)),
         "parent_adapter": str(output / "1" / "final") if stage == 2 else "", "max_steps": steps, "wandb": False,
-        "save_steps": steps // 2, "logging_steps": max(1, steps // 4), "held_out": 8,
+        "save_steps": max(1, steps // 2), "logging_steps": max(1, steps // 4), "held_out": 8,
     }  # fmt: skip
     return load(ROOT / "params" / profile / f"{STAGES[stage]}.yaml").model_copy(update=changes)
 
@@ -122,12 +122,13 @@ def peak() -> float | None:
 def main() -> None:
     """Measure, print, and write the table after each line of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("."))
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "gpu_check")
     parser.add_argument("--profiles", default="vast-16gb,vast-24gb,vast-80gb")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--answers", type=int, default=64)
     parser.add_argument("--narrow", action="store_true", help="two narrow layers, to try it without a GPU")
     arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
     began, found = time.perf_counter(), {}
 
     def note(name: str, value: object) -> None:

@@ -103,10 +103,8 @@ def on_the_card(profile: str, grounding: TrainParams, reasoning: TrainParams, ev
         moments = fit.moments(grounding, reasoning, evaluating)
         head = f"memory of profile {profile}, base {base}: arithmetic, not measured on a GPU"
         return f"{head}\n{fit.table(moments)}\n{fit.verdict(moments)}"
-    except OSError as error:
-        return (
-            f"memory of profile {profile}: not known, the files of {base} can't be had ({str(error).splitlines()[0]})"
-        )
+    except (OSError, ValueError) as error:
+        return f"memory of profile {profile}, base {base}: not known ({str(error).splitlines()[0]})"
 
 
 def gpu() -> Line:

@@ -56,7 +56,7 @@ class ExploreParams(NotebookParams):
     sandbox_screens: Positive  # screens drawn per platform and stage (sandbox only)
     benchmark_dir: Text  # ScreenSpot-v2 layout
     benchmark_screens: Positive  # screens drawn per platform (sandbox only)
-    base_model: Text  # for what a screenshot costs in tokens
+    base_model: Text  # for what a screenshot costs in tokens, and for special tokens
     base_revision: Text  # commit of the base model (hub only)
     image_size: Positive  # px, longest edge after resizing
 
@@ -248,7 +248,11 @@ def of_run(run: str, notebook: str, **changes: object) -> NotebookParams:
         FileNotFoundError: it has not finished.
         ParamsError: whatever `check` finds.
     """
-    return check(notebook, read_results(run, notebook)["params"] | changes)
+    try:
+        return check(notebook, read_results(run, notebook)["params"] | changes)
+    except ParamsError as error:
+        again = f"of run '{run}', which another version finished; forge run it again with --only {notebook[:2]}"
+        raise ParamsError([f"{problem} ({again})" for problem in error.problems]) from None
 
 
 def load_profile(path: Path) -> Profile:

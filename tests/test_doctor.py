@@ -84,4 +84,4 @@ def test_an_unknown_profile_ends_with_status_2():
 def test_a_base_without_files_is_one_line():
     stages = [params.model_copy(update={"base_model": "no/such-base"}) for params in doctor.params_of("vast-16gb")]
     line = doctor.on_the_card("vast-16gb", *stages)
-    assert "not known, the files of no/such-base@" in line and "\n" not in line
+    assert "memory of profile vast-16gb, base no/such-base@" in line and ": not known (" in line and "\n" not in line

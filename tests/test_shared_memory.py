@@ -43,12 +43,17 @@ def test_a_batch_takes_no_more_than_is_counted(tmp_path):
 def test_too_many_workers_are_told_what_to_do(container):
     params = params_of("vast-24gb")
     why = shared_memory.problem(params)
-    assert "/dev/shm has 64 MB free, 4 data loader workers need " in why and "--shm-size=2g" in why
+    assert "/dev/shm has 64 MB free, 4 data loader workers need 154 MB" in why and "--shm-size=1g" in why
     fits = int(why.rpartition("num_workers: ")[2])
     assert not shared_memory.problem(params.model_copy(update={"num_workers": fits}))
     assert shared_memory.problem(params.model_copy(update={"num_workers": fits + 1}))
     with pytest.raises(OSError, match="--shm-size"):
         check_device(params)
+
+
+def test_each_process_that_trains_here_has_its_workers(container, monkeypatch):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert "16 data loader workers need 617 MB" in shared_memory.problem(params_of("vast-24gb"))
 
 
 def test_forge_run_says_so_before_it_downloads(container, monkeypatch, tmp_path):

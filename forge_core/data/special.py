@@ -17,22 +17,34 @@ from forge_core.paths import locate
 MARKERS = re.compile(r"<image>|</?(?:think|code)>|<\|[^<>|\s]{1,40}\|>|</?(?:s|unk|pad|bos|eos)>")
 
 
-def tokens_of_base(base: str, revision: str = "main") -> list[str]:
-    """The special tokens of a base, from its tokenizer.json; nothing else of it is loaded.
+REACH = 64  # characters before a cut from which the search goes on; few tokens are longer
 
-    Raises OSError where that file is not to be had, ValueError where it is none.
+
+def tokens_of_base(base: str, revision: str = "main") -> list[str]:
+    """The tokens added to a base's vocabulary, which are its special ones, from its tokenizer's two files alone.
+
+    Raises OSError where its tokenizer.json could not be read, ValueError where that is none.
     """
-    folder, name = Path(locate(base)), "tokenizer.json"
     try:
-        file = folder / name if folder.is_dir() else Path(hf_hub_download(base, name, revision=revision))
-        content = file.read_text(encoding="utf-8")
+        content = _read(base, revision, "tokenizer.json")
     except (OSError, ValueError) as error:  # a name that no repository can have is a ValueError
         reason = str(error).strip().splitlines()[0]
-        raise OSError(f"base_model {base}@{revision}: its tokenizer.json is not to be had ({reason})") from None
+        raise OSError(f"base_model {base}@{revision}: its tokenizer.json could not be read ({reason})") from None
     try:
-        return [token["content"] for token in json.loads(content)["added_tokens"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file}: not the tokenizer.json of a base ({error!r})") from None
+        settings = _read(base, revision, "tokenizer_config.json")
+    except OSError:
+        settings = {}
+    try:
+        added = [*content["added_tokens"], *settings.get("added_tokens_decoder", {}).values()]
+        return list(dict.fromkeys(token["content"] for token in added))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"base_model {base}: its tokenizer.json is not one of a base ({error!r})") from None
+
+
+def _read(base: str, revision: str, name: str) -> dict:
+    folder = Path(locate(base))
+    file = folder / name if folder.is_dir() else Path(hf_hub_download(base, name, revision=revision))
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def tokens_of(tokenizer) -> list[str]:
@@ -52,7 +64,9 @@ def special_pattern(tokens: Iterable[str]) -> re.Pattern[str]:
 
 
 def clean(text: str, special: re.Pattern[str]) -> str:
-    """The text without special tokens; repeated, so that none appears out of the pieces around another."""
-    while (stripped := special.sub("", text)) != text:
-        text = stripped
+    """The text without special tokens, and without those that appear out of the pieces around another."""
+    start = 0
+    while found := special.search(text, start) or (start and special.search(text)):
+        text = text[: found.start()] + text[found.end() :]
+        start = max(0, found.start() - REACH)
     return text.strip()

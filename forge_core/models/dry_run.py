@@ -175,7 +175,7 @@ def _fill(model: PeftModel) -> None:
         for name, buffer in module._buffers.items():
             if buffer is not None:
                 module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
-        if isinstance(module, torch.nn.Dropout):
+        if isinstance(module, torch.nn.Dropout) and module.training:
             module.forward = _dropout_of_gpus
 
 

@@ -74,7 +74,7 @@ def load_processor(base: str, revision: str = "main", image_size: int | None = N
     processor = read_processor(locate(base), revision)
     if image_size:
         tile = processor.image_processor.max_image_size["longest_edge"]
-        if image_size % tile:
+        if image_size % tile or image_size < tile:
             raise ValueError(f"image_size {image_size} is not a multiple of the tile of {base}, {tile} px")
         processor.image_processor.size = {"longest_edge": image_size}
     return processor

@@ -19,17 +19,15 @@ class SmolVLMProcessor(Idefics3Processor):
     video half go there too, so that transformers' class finds them.
     """
 
-    video: dict  # settings of the video half, as processor_config.json has them
+    video: dict | None = None  # settings of the video half, as processor_config.json has them
 
     def to_dict(self) -> dict:
         """What is saved as processor_config.json."""
-        return super().to_dict() | {VIDEO: self.video}
+        return super().to_dict() | ({VIDEO: self.video} if self.video else {})
 
 
-CLASSES = {
-    "Idefics3Processor": Idefics3Processor,
-    "SmolVLMProcessor": SmolVLMProcessor,
-}  # by the name in a base's files
+# by the name in a base's files
+CLASSES = {"Idefics3Processor": Idefics3Processor, "SmolVLMProcessor": SmolVLMProcessor}
 
 
 def read_processor(folder: str, revision: str = "main") -> Idefics3Processor:
@@ -37,9 +35,9 @@ def read_processor(folder: str, revision: str = "main") -> Idefics3Processor:
 
     Raises OSError where it has none, ValueError where it is of a family that is not known here.
     """
-    settings, _ = ProcessorMixin.get_processor_dict(folder, revision=revision)
+    settings = _settings(folder, revision)
     name = settings.get("processor_class")
-    if name not in CLASSES:
+    if name not in CLASSES or "image_seq_len" not in settings:
         raise ValueError(f"{folder}: its processor is {name}; known are {', '.join(CLASSES)} (SmolVLM and SmolVLM2)")
     images = AutoImageProcessor.from_pretrained(folder, revision=revision, backend="pil")  # the same with a GPU, or not
     tokenizer = AutoTokenizer.from_pretrained(folder, revision=revision)
@@ -51,6 +49,17 @@ def read_processor(folder: str, revision: str = "main") -> Idefics3Processor:
         of_images.pop("image_processor_type", None)
         processor.video = settings.get(VIDEO) or of_images
     return processor
+
+
+def _settings(folder: str, revision: str) -> dict:
+    """processor_config.json and the chat template; transformers gives {} for whatever keeps it from reading them."""
+    try:
+        settings, reason = ProcessorMixin.get_processor_dict(folder, revision=revision)[0], ""
+    except ValueError as error:  # a name that no repository can have
+        settings, reason = {}, f" ({str(error).splitlines()[0]})"
+    if not settings:
+        raise OSError(f"{folder}@{revision}: no processor_config.json could be read{reason}; wrong name, no network?")
+    return settings
 
 
 def pack(read: dict) -> dict:

@@ -539,7 +539,7 @@ def test_obtain_brings_both_stages_and_the_benchmark(full, tmp_path):
 def test_all_is_looked_up_before_anything_is_fetched(full, tmp_path):
     with pytest.raises(DownloadError, match=f"{TWO}@main: the repository has no amex.zip or .*; similar .*amex-l2"):
         obtain(call(tmp_path, stage2_subsets=["coat", "amex-l2"]))
-    with pytest.raises(OSError, match="base_model .*nothing@main: its tokenizer.json is not to be had"):
+    with pytest.raises(OSError, match="base_model .*nothing@main: its tokenizer.json could not be read"):
         obtain(call(tmp_path, base_model=str(tmp_path / "nothing")))
     full.repositories.pop(V2)
     with pytest.raises(DownloadError, match=f"{V2}@main: there is no such data set"):

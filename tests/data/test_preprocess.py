@@ -178,15 +178,19 @@ def test_what_a_tokenizer_names_is_special_whatever_it_looks_like(tmp_path):
     special = special_pattern(tokens_of_base(str(tmp_path)))
     assert [clean(f"b{token} ", special) for token in tokens] == ["b"] * len(tokens)
     assert clean("<repo_<a>name>b[PA[PAD]D]", special) == "b"
+    deep = "<repo_" * 3000 + "<a>" + "name>" * 3000  # takes as long as it is, not its square
+    assert clean(f"b{deep}", special) == "b"
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": {"9": {"content": "<late>"}}}))
+    assert tokens_of_base(str(tmp_path)) == [*tokens, "<late>"]
 
 
 def test_a_base_without_its_tokenizer_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for base in (str(tmp_path), "somebody/nothing"):
-        with pytest.raises(OSError, match=f"base_model {base}@main: its tokenizer.json is not to be had"):
+        with pytest.raises(OSError, match=f"base_model {base}@main: its tokenizer.json could not be read"):
             tokens_of_base(base)
     (tmp_path / "tokenizer.json").write_text('{"version": "1.0"}')
-    with pytest.raises(ValueError, match="tokenizer.json: not the tokenizer.json of a base"):
+    with pytest.raises(ValueError, match="its tokenizer.json is not one of a base"):
         tokens_of_base(str(tmp_path))
 
 
