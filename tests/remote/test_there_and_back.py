@@ -22,6 +22,7 @@ import yaml
 from provider import ACCOUNT_KEY
 from small_course import enter
 
+from forge_core.data import disk
 from forge_core.params import OPTIONAL
 from forge_core.remote import job, rent, ssh
 from forge_core.remote.rental import choose
@@ -184,7 +185,7 @@ def test_the_host_stops_itself_at_the_deadline_by_its_own_key(project, host, acc
     assert provider.halted.wait(30) and provider.instances[9001]["intended_status"] == "stopped"
     keys = {key for method, path, _, key in provider.requests if (method, path) == ("PUT", "/api/v0/instances/9001/")}
     assert keys == {"instance-key-9001"}
-    assert "$0.008/h" in forge("status")[1]  # 30 GB at $0.2 a month
+    assert f"${disk.gb('embedded') * 0.2 / 730:.3f}/h" in forge("status")[1]  # $0.2 a GB and month
     # started again to fetch what is there, it stays for 20 minutes
     rent.vast.start(9001)
     rent.reach(rental)
