@@ -188,18 +188,17 @@ def memory() -> Line:
 
 def disk() -> Line:
     """Free space where runs, data and checkpoints are written, and the profiles that a new start has no room for."""
-    from forge_core.data.disk import gb_after_setup, profiles
+    from forge_core.data.disk import after_setup
 
     free = shutil.disk_usage(paths.ROOT).free / 1e9
     shown = f"{free:.0f} GB free under {paths.ROOT}"
     if free < 1:
         return Line("missing", "disk", shown, "free some space, or set FORGE_HOME")
-    try:
-        larger = [f"{name} {needed}" for name in profiles() if (needed := gb_after_setup(name)) > free]
-    except ValueError as error:  # of a profile that somebody changed
-        return Line("note", "disk", f"{shown}; what the profiles need is not known: {str(error).splitlines()[0]}")
-    wanted = f"; new runs need more: {', '.join(larger)} GB" if larger else ""
-    return Line("note" if larger else "ok", "disk", shown + wanted)
+    known, unknown = after_setup()
+    larger = [f"{name} {needed}" for name, needed in known.items() if needed > free]
+    shown += f"; new runs need more: {', '.join(larger)} GB" if larger else ""
+    shown += f"; what they need is not known: {'; '.join(unknown)}" if unknown else ""
+    return Line("note" if larger or unknown else "ok", "disk", shown)
 
 
 def hub() -> Line:

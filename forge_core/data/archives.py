@@ -1,9 +1,9 @@
 """Image archives as the AGUVIS sets publish them: zip, and tar.gz cut into `NAME.tar.gz.part_aa, _ab` (or `_00, _01`).
 
 A zip is read in place (`data.images`). A tar.gz is unpacked once: into a folder beside the destination that is renamed
-when it is complete, with a marker that remembers the archive. Then its own files can go (`discard`): a note in their
-place says what they were and where their images lie. Archives are data from strangers, so only plain files and folders
-inside the destination pass, and none that is out of proportion.
+when it is complete, with a marker that remembers the archive. Then its own files can go (`discard`), where a download
+fetched them: a note in their place says what they were and where their images lie. Archives are data from strangers, so
+only plain files and folders inside the destination pass, and none that is out of proportion.
 """
 
 import gzip
@@ -18,6 +18,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from functools import cache
 from itertools import islice, product
 from pathlib import Path, PurePosixPath
 
@@ -39,7 +40,7 @@ def find(folder: Path, stem: str) -> Path:
             return archive
     if (note := _note(folder / f"{stem}.tar.gz")).is_file():
         raise FileNotFoundError(
-            f"{note}: the images that it names are not whole; `forge data download` brings them again"
+            f"{note}: the images that it names are not whole, or it is torn; `forge data download` brings them again"
         )
     raise FileNotFoundError(f"{folder}: neither {stem}.zip nor {stem}.tar.gz (or its .part_aa, ...) is there")
 
@@ -56,23 +57,36 @@ def gone(folder: Path, commit: str | None) -> dict[str, int]:
     return {name: size for note in notes if note and note["commit"] == commit for name, size, _ in note["files"]}
 
 
-def discard(archive: Path, images: Path, commit: str, downloaded: dict[str, int]) -> None:
+def discard(archive: Path, images: Path, commit: str, fetched: dict[str, int]) -> None:
     """Remove the files of an archive that lies unpacked in `images`, where a download can bring them again.
 
-    `downloaded` has the bytes of each file that came with `commit`. Where one is not among them, or is a link (into
-    somebody's mirror), all stay.
+    `fetched` has the time of change (ns) of each file that a download fetched of `commit`. Where one is not among them,
+    or is a link (into somebody's mirror), or the folder can't be written, all stay.
     """
-    if not _gone(archive):
-        files = parts(archive)
-        if any(file.is_symlink() or downloaded.get(file.name) != file.stat().st_size for file in files):
-            return
-        where = Path(os.path.relpath(images.resolve(), archive.parent.resolve())).as_posix()
-        fresh = _note(archive).with_name(f"{_note(archive).name}.new")
-        fresh.write_text(json.dumps({"images": where, "commit": commit, "files": _identity(files)}))
-        os.sync()  # the images are on the disk before their archive goes
-        fresh.replace(_note(archive))
-    for file in _left(archive):
-        file.unlink()
+    try:
+        if not _gone(archive):
+            files = parts(archive)
+            if any(file.is_symlink() or fetched.get(file.name) != file.stat().st_mtime_ns for file in files):
+                return
+            _write_note(archive, images, commit, _identity(files))
+        for file in _left(archive):
+            file.unlink()
+    except OSError as error:
+        _say_once(f"{archive}: unpacked; its own files stay ({error})")
+
+
+def belongs(raw: Path, data_dir: Path) -> bool:
+    """Whether `raw` lies below `data_dir`, and not through a link: only then archives go from it."""
+    return raw.is_relative_to(data_dir) and raw.resolve() == data_dir.resolve() / raw.relative_to(data_dir)
+
+
+def follow(folder: Path, images: Path) -> None:
+    """Where archives went from `folder` and their images were moved, to `images`/<stem>, rewrite the notes."""
+    for path in folder.glob(f"*{GONE}"):
+        archive, note = path.with_name(path.name.removesuffix(GONE)), _read(path)
+        moved = images / archive.name.removesuffix(".tar.gz")
+        if note and _marked(folder / note["images"]) != note["files"] == _marked(moved):
+            _write_note(archive, moved, note["commit"], note["files"])
 
 
 def parts(archive: Path) -> list[Path]:
@@ -148,8 +162,28 @@ def _identity(files: list[Path]) -> list[list]:
 
 def _marked(destination: Path) -> list[list] | None:
     """The identity of the archive that `destination` was unpacked from."""
-    marker = destination / MARKER
-    return json.loads(marker.read_text()) if marker.is_file() else None
+    return _read(destination / MARKER)
+
+
+def _read(path: Path) -> list | dict | None:
+    """What a marker or note says; None where it is not there, or torn by a crash."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _write_note(archive: Path, images: Path, commit: str, files: list[list]) -> None:
+    where = Path(os.path.relpath(images.resolve(), archive.parent.resolve())).as_posix()
+    fresh = _note(archive).with_name(f"{_note(archive).name}.new")
+    fresh.write_text(json.dumps({"images": where, "commit": commit, "files": files}))
+    os.sync()  # the images are on the disk before their archive goes
+    fresh.replace(_note(archive))
+
+
+@cache
+def _say_once(line: str) -> None:
+    print(line, flush=True)
 
 
 def _note(archive: Path) -> Path:
@@ -162,10 +196,8 @@ def _left(archive: Path) -> list[Path]:
 
 def _gone(archive: Path) -> dict | None:
     """The note on an archive whose files went, while it is true: its images are whole, no other file took its place."""
-    if not _note(archive).is_file():
-        return None
-    note = json.loads(_note(archive).read_text())
-    whole = _marked(archive.parent / note["images"]) == note["files"]
+    note = _read(_note(archive))
+    whole = note and _marked(archive.parent / note["images"]) == note["files"]
     return note if whole and all(file in note["files"] for file in _identity(_left(archive))) else None
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from forge_core import paths
-from forge_core.data.sources import ARCHIVES, BENCHMARKS, subsets, weights
+from forge_core.data import archives
+from forge_core.data.sources import ARCHIVES, BENCHMARKS, on_hub, weights
 from forge_core.params import ExploreParams, TrainParams, load, load_profile
 
 ENVIRONMENT = 12.0  # allowance: packages with CUDA's libraries, 8, and pip's cache of their wheels, 4
@@ -35,7 +36,10 @@ class Need(NamedTuple):
 
 
 def needs(profile: str) -> list[Need]:
-    """What `params/<profile>/` takes of a disk, part by part. Raises ParamsError, ValueError for an unknown subset."""
+    """What `params/<profile>/` takes of a disk, part by part.
+
+    Raises ParamsError, and ValueError for a subset that is unknown, or not on the hub.
+    """
     folder = paths.ROOT / "params" / profile
     explore = load(folder / "01_explore_data.yaml")
     train = [load(folder / f"{name}.yaml") for name in ("03_train_grounding", "04_train_reasoning")]
@@ -87,21 +91,29 @@ def lines(profile: str) -> list[str]:
     return [*shown, f"{'disk to ask for':40} {gb(profile):7} GB"]
 
 
-def profiles() -> list[str]:
-    """The profiles in `params/` that say what to rent, the smallest need of disk first. Raises as `needs`."""
-    files = sorted((paths.ROOT / "params").glob("*/profile.yaml"))
-    return sorted((file.parent.name for file in files if load_profile(file).rent), key=gb)
+def after_setup() -> tuple[dict[str, int], list[str]]:
+    """`gb_after_setup` of each profile that says what to rent, the smallest first; why that of others isn't known."""
+    known, unknown = {}, []
+    for file in sorted((paths.ROOT / "params").glob("*/profile.yaml")):
+        name = file.parent.name
+        try:
+            if load_profile(file).rent:
+                known[name] = gb_after_setup(name)
+        except ValueError as error:
+            unknown.append(f"{name}: {str(error).splitlines()[0]}")
+    return dict(sorted(known.items(), key=lambda item: item[1])), unknown
 
 
 def _data(explore: ExploreParams) -> list[Need]:
     """The downloads, and the most that is unpacked beside them: the largest tar.gz, and the benchmark's images."""
     if explore.source in ("sandbox", "capture"):
         return []
-    chosen = [*subsets(1, explore.stage1_subsets), *subsets(2, explore.stage2_subsets)]
+    chosen = [*on_hub(1, explore.stage1_subsets), *on_hub(2, explore.stage2_subsets)]
     benchmark = BENCHMARKS["screenspot_v2"].gb
     fetched = {} if explore.mirror else weights(chosen)
     tars = [ARCHIVES[name].gb for name in dict.fromkeys(subset.archive for subset in chosen) if ARCHIVES[name].tar]
-    largest = sum(tars) if explore.mirror else max(tars, default=0.0)  # a mirror's stay beside what is unpacked
+    go = not explore.mirror and archives.belongs(paths.resolve(explore.raw_dir), paths.resolve(explore.data_dir))
+    largest = max(tars, default=0.0) if go else sum(tars)  # the others stay beside what is unpacked
     if explore.source == "smolagents":
         largest = sum(weights(chosen).values())  # parquet: all images are written out
     return [

@@ -20,9 +20,9 @@ from huggingface_hub.utils import build_hf_headers, tqdm
 
 from forge_core.data import archives, room, sandbox
 from forge_core.data.download_errors import DownloadError, clear_errors
-from forge_core.data.listing import PARTIAL, Listing, Order, lacking, look_up, size_of, write_note
+from forge_core.data.listing import PARTIAL, Listing, Order, lacking, look_up, mark_fetched, size_of, write_note
 from forge_core.data.room import text
-from forge_core.data.sources import BENCHMARKS, OTHER_NAMES, REPOSITORIES, Subset, subsets
+from forge_core.data.sources import BENCHMARKS, OTHER_NAMES, REPOSITORIES, Subset, on_hub, subsets
 from forge_core.data.special import tokens_of_base
 from forge_core.params import ExploreParams
 from forge_core.paths import resolve
@@ -80,6 +80,8 @@ def _download_all(params: ExploreParams) -> None:
         _benchmark_order("screenspot_v2", params.benchmark_dir),
     ]
     tokens_of_base(params.base_model, params.base_revision)  # which notebook 01 needs as soon as the data is there
+    for order in orders[:2]:
+        archives.follow(order.folder, resolve(params.data_dir) / "images" / order.folder.name)
     *stages, benchmark = [look_up(order, params.mirror) for order in orders]
     room.check(stages, benchmark, resolve(params.data_dir))
     for listing in (*stages, benchmark):
@@ -96,12 +98,7 @@ def _check_captured(params: ExploreParams, raw_dir: Path, benchmark_dir: Path) -
 
 
 def _stage_order(source: str, stage: int, names: list[str], raw_dir: str | Path, revision: str) -> Order:
-    chosen = subsets(stage, names)
-    for subset in chosen:
-        if not subset.on_hub:
-            maker = "drawn, source: sandbox" if subset.name.startswith("sandbox") else "captured, source: capture"
-            raise ValueError(f"{subset.name} is not on the hub: it is {maker}")
-    wants = dict.fromkeys(want for subset in chosen for want in _wants(source, subset))
+    wants = dict.fromkeys(want for subset in on_hub(stage, names) for want in _wants(source, subset))
     folder = resolve(raw_dir) / f"stage{stage}"
     return Order(f"stage {stage}", source, REPOSITORIES[source][stage], revision, tuple(wants), folder)
 
@@ -157,6 +154,8 @@ def _bring(listing: Listing) -> None:
             if other in listing.sizes and not (order.folder / name).exists():
                 (order.folder / name).symlink_to(other)
         write_note(listing)
+        if not listing.mirror:
+            shutil.rmtree(order.folder / PARTIAL, ignore_errors=True)
 
 
 def _link(listing: Listing) -> None:
@@ -179,14 +178,16 @@ def _fetch(listing: Listing) -> None:
     order, commit = listing.order, listing.commit
     _announce(listing)
     _fetch_large(listing, {name: size for name, size in listing.missing.items() if name in listing.large})
-    for name in lacking(order.folder, listing.sizes, commit):
+    late = lacking(order.folder, listing.sizes, commit)
+    for name in late:
         (order.folder / name).unlink(missing_ok=True)  # huggingface_hub would not look at its size
     print(f"{order.label}: comparing checksums", flush=True)
     gone = archives.gone(order.folder, commit)
     names = [glob.escape(name) for name in listing.sizes if name not in gone]
     where = {"repo_type": "dataset", "revision": commit, "local_dir": order.folder}
     snapshot_download(order.repository, allow_patterns=names, tqdm_class=_NoBar, **where)
-    shutil.rmtree(order.folder / PARTIAL, ignore_errors=True)
+    for name in late:
+        mark_fetched(listing, name)
 
 
 def _announce(listing: Listing) -> None:
@@ -225,6 +226,7 @@ def _fetch_file(listing: Listing, name: str, size: int, meter: "_Meter") -> None
         http_get(
             url, file, resume_size=file.tell(), headers=build_hf_headers(), expected_size=size, tqdm_class=meter.start
         )
+    mark_fetched(listing, name)
     partial.replace(target)
 
 

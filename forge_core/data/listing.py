@@ -20,6 +20,7 @@ from forge_core.paths import resolve
 
 NOTE = "source.json"
 PARTIAL = ".partial"  # what is fetched in part, below it one folder a commit
+FETCHED = ".fetched"  # ends the name of the empty file there that says: this one was fetched
 
 
 @dataclass(frozen=True)
@@ -89,13 +90,40 @@ def read_note(order: Order) -> dict:
 
 def write_note(listing: Listing) -> None:
     """Note what was brought, beside what earlier orders brought from the same commit."""
-    order, before = listing.order, read_note(listing.order)
-    files = (before["files"] if before["commit"] == listing.commit else {}) | listing.sizes
+    order, before = listing.order, _read(listing)
+    files = before.get("files", {}) | listing.sizes
     note = {"source": order.source, "repository": order.repository, "revision": order.revision}
     fresh = order.folder / f"{NOTE}.new"
     note |= {"commit": listing.commit, "files": dict(sorted(files.items()))}
+    note |= {"fetched": dict(sorted(fetched(listing).items()))}
     fresh.write_text(json.dumps(note, indent=2) + "\n")
     fresh.replace(order.folder / NOTE)
+
+
+def mark_fetched(listing: Listing, name: str) -> None:
+    """Remember that a download fetched the file, until `write_note` notes it: others in the folder are the user's."""
+    mark = listing.partial / f"{name}{FETCHED}"
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+
+
+def fetched(listing: Listing) -> dict[str, int]:
+    """Time of change (ns) of each file there that downloads of this commit fetched, and nobody changed since."""
+    folder, partial = listing.order.folder, listing.partial
+    marks = [mark.relative_to(partial).as_posix().removesuffix(FETCHED) for mark in partial.rglob(f"*{FETCHED}")]
+    noted = _read(listing).get("fetched", {})
+    times = {name: (folder / name).stat().st_mtime_ns for name in (*noted, *marks) if (folder / name).is_file()}
+    return {name: time for name, time in times.items() if name in marks or noted[name] == time}
+
+
+def _read(listing: Listing) -> dict:
+    """What source.json says about the same commit, whatever revision led to it; {} where it is about another."""
+    try:
+        note = json.loads((listing.order.folder / NOTE).read_text())
+    except (OSError, ValueError):
+        return {}
+    same = (note.get("repository"), note.get("commit")) == (listing.order.repository, listing.commit)
+    return note if same else {}
 
 
 def lacking(folder: Path, sizes: dict[str, int], commit: str | None) -> dict[str, int]:

@@ -117,6 +117,7 @@ def preprocess(
     """
     raw, out = resolve(params.raw_dir) / f"stage{stage}", resolve(params.data_dir)
     chosen = subsets(stage, params.stage1_subsets if stage == 1 else params.stage2_subsets)
+    archives.follow(raw, out / "images" / raw.name)
     deciding = {name: getattr(params, name) for name in DECIDING}
     special = special_pattern(tokens_of_base(params.base_model, params.base_revision))
     inputs = _inputs_hash(raw, chosen, [special.pattern, stage, [subset.name for subset in chosen], deciding])
@@ -197,7 +198,7 @@ def image_root(subset: Subset, raw: Path, out: Path) -> tuple[str, Path]:
     """(where image names start from, the folder for images that are not read in place).
 
     A zip is read where it lies (`archive.zip::folder`); a tar.gz is unpacked, once, and parquet's images are written,
-    to out/images/stage{N}/<archive>. What was downloaded of an unpacked tar.gz is removed.
+    to out/images/stage{N}/<archive>. Where `raw` lies below `out`, what was fetched of an unpacked tar.gz is removed.
     """
     images = out / "images" / raw.name / subset.archive
     if raw_files(raw, subset)[0].suffix == ".parquet":
@@ -207,8 +208,8 @@ def image_root(subset: Subset, raw: Path, out: Path) -> tuple[str, Path]:
     archive = archives.find(raw, subset.archive)
     if archive.suffix != ".zip":
         unpacked, note = archives.unpack(archive, images), _download(raw)
-        if note.get("commit"):
-            archives.discard(archive, unpacked, note["commit"], note["files"])
+        if note.get("commit") and archives.belongs(raw, out):
+            archives.discard(archive, unpacked, note["commit"], note.get("fetched", {}))
         return str(unpacked / subset.image_root), images
     with archives.check_zip(archive) as zipped:
         names = zipped.namelist()
@@ -311,7 +312,7 @@ def _finished(manifest: Path, output: Path, inputs: str) -> Report | None:
 def _source(raw: Path) -> dict | None:
     """Where the raw data came from, as the download noted it."""
     note = _download(raw)
-    return note | {"files": None} if note else None
+    return note | {"files": None, "fetched": None} if note else None
 
 
 def _download(raw: Path) -> dict:

@@ -1,8 +1,8 @@
 """Whether the disks have room for what is still to fetch and what is unpacked beside it; asked before the first byte.
 
 Screenshots hardly shrink, so an archive counts as much unpacked as packed. Zips of subsets are read in place. A tar.gz
-is unpacked, and what was fetched of it goes before the next one's turn; the images of a benchmark, those in parquet
-files, and those of a mirror's tar.gz stay beside what they came from.
+is unpacked, and what was fetched of it goes before the next one's turn, where raw data lies below data_dir. The images
+of a benchmark, those in parquet files, and those of any other tar.gz stay beside what they came from.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from forge_core.data import archives
 from forge_core.data.disk import existing
 from forge_core.data.download_errors import DownloadError
-from forge_core.data.listing import Listing
+from forge_core.data.listing import Listing, fetched
 
 UNPACKED = ".unpacked"  # the images of a benchmark, below its folder
 
@@ -56,17 +56,18 @@ def _most(uses: list[Use], folder: Path) -> int:
 
 def _tars(listing: Listing, data_dir: Path) -> list[Use]:
     """Each tar.gz that is not unpacked yet."""
-    raw, sizes = listing.order.folder, {}
-    for name, size in listing.sizes.items():
+    raw, files = listing.order.folder, {}
+    for name in listing.sizes:
         stem, tar, _ = name.partition(".tar.gz")
         if tar:
-            sizes[stem] = sizes.get(stem, 0) + size
-    passing = listing.commit is not None and _disk(data_dir) == _disk(raw)
-    folders = {stem: data_dir / "images" / raw.name / stem for stem in sizes}
+            files.setdefault(stem, []).append(name)
+    images = data_dir / "images" / raw.name
+    go = archives.belongs(raw, data_dir) and listing.commit is not None and _disk(images) == _disk(raw)
+    ours = {*listing.missing, *fetched(listing)} if go else set()
     return [
-        Use(folders[stem], size, passing)
-        for stem, size in sizes.items()
-        if not _is_unpacked(raw / f"{stem}.tar.gz", folders[stem])
+        Use(images / stem, sum(listing.sizes[name] for name in names), ours.issuperset(names))
+        for stem, names in files.items()
+        if not _is_unpacked(raw / f"{stem}.tar.gz", images / stem)
     ]
 
 

@@ -165,6 +165,16 @@ def subsets(stage: int, names: list[str]) -> list[Subset]:
     return [table[name] for name in dict.fromkeys(names)]
 
 
+def on_hub(stage: int, names: list[str]) -> list[Subset]:
+    """The same where all of them are published; raises ValueError for one that is not, too."""
+    chosen = subsets(stage, names)
+    for subset in chosen:
+        if not subset.on_hub:
+            maker = "drawn, source: sandbox" if subset.name.startswith("sandbox") else "captured, source: capture"
+            raise ValueError(f"{subset.name} is not on the hub: it is {maker}")
+    return chosen
+
+
 def weights(chosen: Iterable[Subset]) -> dict[str, float]:
     """GB of each archive, once, with a JSON file for each of the subsets; nothing for what is not on the hub."""
     found: dict[str, float] = {}

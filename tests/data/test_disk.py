@@ -123,7 +123,9 @@ def test_what_is_typed_in_elsewhere_is_that_number():
     readme = (paths.ROOT / "README.md").read_text()
     assert f"launch mode SSH, {disk.gb('vast-24gb')} GB of disk" in readme
     vast, data = (paths.ROOT / "docs" / f"{name}.md" for name in ("vast", "data"))
-    for profile in disk.profiles():
+    known, unknown = disk.after_setup()
+    assert len(known) >= 4 and not unknown
+    for profile in known:
         assert f"| `{profile}` | {disk.gb(profile)} GB |" in vast.read_text()
     task = yaml.safe_load((paths.ROOT / "sky/train.yaml").read_text())
     assert task["resources"]["disk_size"] == disk.gb(task["envs"]["PROFILE"])
@@ -148,6 +150,25 @@ def test_the_doctor_names_the_profiles_without_room(monkeypatch):
 
 
 def test_the_doctor_survives_a_broken_profile(changed, monkeypatch):
-    changed("01_explore_data", stage1_subsets=["nope"])
+    shutil.copytree(paths.ROOT / "params/vast-24gb", paths.ROOT / "params/sound")
+    shutil.copytree(paths.ROOT / "params/vast-24gb", paths.ROOT / "params/torn")
+    (paths.ROOT / "params/torn/profile.yaml").write_text("rent: [")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=200e9))
-    assert "what the profiles need is not known: stage 1: no subset 'nope'" in doctor.disk().detail
+    for name, why in (("nope", "stage 1: no subset 'nope'"), ("sandbox_web", "sandbox_web is not on the hub: it is")):
+        changed("01_explore_data", stage1_subsets=[name])
+        found = doctor.disk()
+        assert found.state == "note" and re.search(
+            rf"; new runs need more: sound \d+ GB; what they need is not known: torn: .*; vast-24gb: {why}",
+            found.detail,
+        )
+
+
+def test_where_raw_data_lies_elsewhere_all_that_is_unpacked_counts(changed, tmp_path):
+    changed("01_explore_data", stage1_subsets=["seeclick"], stage2_subsets=["gui-odyssey-l2"], raw_dir="raw")
+    assert need("vast-24gb", "unpacked, at most at a time") == pytest.approx(127.9 + 84.0 + 1.33)
+
+
+def test_what_is_not_on_the_hub_is_named(changed):
+    changed("01_explore_data", stage1_subsets=["capture_web"])
+    with pytest.raises(ValueError, match="capture_web is not on the hub: it is captured, source: capture"):
+        disk.needs("vast-24gb")

@@ -90,6 +90,7 @@ def test_only_the_named_subsets_are_fetched(hub, tmp_path, capfd):
         "revision": "main",
         "commit": commit,
         "files": {name: len(FILES[name]) for name in names},
+        "fetched": {name: (folder / name).stat().st_mtime_ns for name in names},
     }
     assert not (folder / ".partial").exists()
     out, err = capfd.readouterr()
