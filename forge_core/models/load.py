@@ -111,7 +111,7 @@ def _keep_weights(model: PreTrainedModel) -> None:
     """Forbid bitsandbytes to repack the 4-bit weights, for good, when the model is run in eval mode.
 
     bitsandbytes 0.50.2 does so on a CPU with AVX512-BF16 (Linear4bit.forward). Its product has no backward pass, so
-    that after clicks were scored in the midst of training, gradients would no longer reach the layers below.
+    that after clicks were scored during training, gradients would no longer reach the layers below.
     """
     from bitsandbytes.nn import Linear4bit  # not at import: plain LoRA works where bitsandbytes does not
 

@@ -64,7 +64,7 @@ def training(params: TrainParams, dtype: torch.dtype = torch.bfloat16) -> Need:
 
 
 def held_out(params: TrainParams, dtype: torch.dtype = torch.bfloat16) -> Need:
-    """Answering held-out screenshots in the midst of 03 or 04, with the optimizer on the card."""
+    """Answering held-out screenshots during 03 or 04, with the optimizer on the card."""
     need = _answering(params, params, params.eval_batch_size, params.max_length, SLACK, dtype)
     return replace(need, adapter=TRAINED * trainable(params, params))
 
