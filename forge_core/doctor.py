@@ -89,7 +89,7 @@ def on_the_host(profile: str, training: TrainParams) -> str:
     from forge_core.shared_memory import needed, problem
 
     head = f"disk of profile {profile}: by the table of sizes in forge_core/data/sources.py"
-    label = f"shared memory, {training.num_workers} data loader workers"
+    label = f"shared memory, data loader workers: {training.num_workers}"
     shared = f"{label:40} {needed(training) / 1e9:8.2f} GB"
     return "\n".join([head, *disk.lines(profile), shared, *filter(None, [problem(training)])])
 
