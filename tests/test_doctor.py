@@ -7,7 +7,7 @@ import pytest
 from packaging.requirements import Requirement
 from typer.testing import CliRunner
 
-from forge_core import doctor
+from forge_core import doctor, shared_memory
 from forge_core.cli import app
 
 
@@ -74,6 +74,11 @@ def test_a_profile_is_measured_against_the_cards(capsys):
     rows = dict(line.rsplit("  ", 5)[:1] + [line.split()[-5:]] for line in table.splitlines()[2:13])
     assert len(rows) == 11 and all(re.fullmatch(r"\(?\d+\.\d\d\)?|-", cell) for row in rows.values() for cell in row)
     assert [line.split(";")[0] for line in table.splitlines()[13:]] == [f"{card} GB: fits" for card in (16, 24, 80)]
+
+
+def test_the_shared_memory_wanted_is_enough_for_every_profile():
+    found = [shared_memory.needed(doctor.params_of(f"vast-{card}gb")[0]) for card in (16, 24, 80)]
+    assert max(found) <= doctor.SHARED_WANTED <= 1.1 * max(found)
 
 
 def test_an_unknown_profile_ends_with_status_2():

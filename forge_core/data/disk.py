@@ -124,6 +124,11 @@ def _data(explore: ExploreParams) -> list[Need]:
 
 
 def _checkpoints(train: TrainParams) -> float:
-    """GB of a stage's checkpoints (weights and Adam's two moments, fp32) and of its adapter."""
+    """GB of a stage's checkpoints and of its adapter."""
     trained = 0 if train.base_model == "embedded" else PER_RANK[train.train_vision] * train.lora_rank
-    return (3 * CHECKPOINTS + 1) * 4 * trained / 1e9
+    return checkpoint_bytes(trained) / 1e9
+
+
+def checkpoint_bytes(trained: int, checkpoints: int = CHECKPOINTS) -> int:
+    """Bytes of that many checkpoints (`trained` weights and Adam's two moments, fp32) and of the adapter."""
+    return (3 * checkpoints + 1) * 4 * trained

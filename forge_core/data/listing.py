@@ -80,17 +80,13 @@ def look_up(order: Order, mirror: str) -> Listing:
 
 def read_note(order: Order) -> dict:
     """What source.json says about the same repository and revision, else that there is nothing yet."""
-    try:
-        note = json.loads((order.folder / NOTE).read_text())
-    except (OSError, ValueError):
-        note = {}
-    same = (note.get("repository"), note.get("revision")) == (order.repository, order.revision)
-    return note if same else {"commit": None, "files": {}}
+    note = _read(order)
+    return note if note.get("revision") == order.revision else {"commit": None, "files": {}}
 
 
 def write_note(listing: Listing) -> None:
     """Note what was brought, beside what earlier orders brought from the same commit."""
-    order, before = listing.order, _read(listing)
+    order, before = listing.order, _of_commit(listing)
     files = before.get("files", {}) | listing.sizes
     note = {"source": order.source, "repository": order.repository, "revision": order.revision}
     fresh = order.folder / f"{NOTE}.new"
@@ -111,19 +107,24 @@ def fetched(listing: Listing) -> dict[str, int]:
     """Time of change (ns) of each file there that downloads of this commit fetched, and nobody changed since."""
     folder, partial = listing.order.folder, listing.partial
     marks = [mark.relative_to(partial).as_posix().removesuffix(FETCHED) for mark in partial.rglob(f"*{FETCHED}")]
-    noted = _read(listing).get("fetched", {})
+    noted = _of_commit(listing).get("fetched", {})
     times = {name: (folder / name).stat().st_mtime_ns for name in (*noted, *marks) if (folder / name).is_file()}
     return {name: time for name, time in times.items() if name in marks or noted[name] == time}
 
 
-def _read(listing: Listing) -> dict:
+def _of_commit(listing: Listing) -> dict:
     """What source.json says about the same commit, whatever revision led to it; {} where it is about another."""
+    note = _read(listing.order)
+    return note if note.get("commit") == listing.commit else {}
+
+
+def _read(order: Order) -> dict:
+    """What source.json says about the same repository; {} where there is none, or it is about another."""
     try:
-        note = json.loads((listing.order.folder / NOTE).read_text())
+        note = json.loads((order.folder / NOTE).read_text())
     except (OSError, ValueError):
         return {}
-    same = (note.get("repository"), note.get("commit")) == (listing.order.repository, listing.commit)
-    return note if same else {}
+    return note if note.get("repository") == order.repository else {}
 
 
 def lacking(folder: Path, sizes: dict[str, int], commit: str | None) -> dict[str, int]:

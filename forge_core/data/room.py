@@ -28,12 +28,12 @@ class Use(NamedTuple):
 
 def check(stages: list[Listing], benchmark: Listing, data_dir: Path) -> None:
     """Raise DownloadError where a disk lacks room for all of them; what stages have is unpacked below `data_dir`."""
-    fetched = [Use(listing.order.folder, listing.rest) for listing in (*stages, benchmark)]
+    downloads = [Use(listing.order.folder, listing.rest) for listing in (*stages, benchmark)]
     beside = [use for listing in stages for use in (*_tars(listing, data_dir), *_parquet(listing, data_dir))]
     beside += _zips(benchmark)
-    uses = [*fetched, *beside]
+    uses = [*downloads, *beside]
     for folder in {_disk(use.folder): use.folder for use in uses}.values():
-        fetch, more = _most(fetched, folder), _most(beside, folder)
+        fetch, more = _most(downloads, folder), _most(beside, folder)
         free = shutil.disk_usage(existing(folder)).free
         if fetch + more > free:
             raise DownloadError(

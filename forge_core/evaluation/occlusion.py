@@ -120,14 +120,15 @@ def _score_parts(
 ) -> tuple[int, list[list[float]]]:
     """(rows of the grid, each question's scores part by part); `whole_seconds` is what the whole screenshot took."""
     finest, start = grid(image.size, cells), time.monotonic()
-    batch = next(_covered_screens(agent, questions, image, finest, whole))
-    _scores(agent, questions, batch)
+    batches = _covered_screens(agent, questions, image, finest, whole)
+    found = _scores(agent, questions, next(batches))
     # the shorter time, as the machine may just have been busy
-    part_seconds = min(whole_seconds, (time.monotonic() - start) / len(batch))
+    part_seconds = min(whole_seconds, (time.monotonic() - start) / len(found[0]))
     rows, columns = choose_grid(image.size, cells, part_seconds, seconds)
     print(_plan((rows, columns), finest, part_seconds, seconds), flush=True)
-    batches = _covered_screens(agent, questions, image, (rows, columns), whole)
-    return rows, _all_scores(agent, questions, batches, rows * columns)
+    if (rows, columns) != finest:
+        batches, found = _covered_screens(agent, questions, image, (rows, columns), whole), [[] for _ in questions]
+    return rows, _all_scores(agent, questions, batches, found, rows * columns)
 
 
 def grid(size: tuple[int, int], cells: int) -> tuple[int, int]:
@@ -228,9 +229,14 @@ def _covered_screens(
 
 
 def _all_scores(
-    agent: Agent, questions: Sequence[tuple[str, str]], batches: Iterator[list[Screen]], total: int
+    agent: Agent,
+    questions: Sequence[tuple[str, str]],
+    batches: Iterator[list[Screen]],
+    found: list[list[float]],
+    total: int,
 ) -> list[list[float]]:
-    found, progress, shown = [[] for _ in questions], Progress(), time.monotonic()
+    """Each question's scores part by part: those `found` already, and those of the `batches` that are left."""
+    progress, shown = Progress(), time.monotonic()
     for screens in batches:
         for before, new in zip(found, _scores(agent, questions, screens), strict=True):
             before += new

@@ -16,13 +16,13 @@ from forge_core.models.cost import skeleton
 from forge_core.models.dry_run import Adapted, cache_bytes, picture_pass, reading, text_step
 from forge_core.models.load import NOT_QUANTISED, load_processor
 from forge_core.params import EvaluateParams, TrainParams
+from forge_core.training.held_out import SLACK
 from forge_core.training.trainer import CHUNK
 
 Params = TrainParams | EvaluateParams
 
 ALLOWANCE = 2**30  # bytes: CUDA's context, cuBLAS's workspace, what the allocator rounds up. Allowed for, not measured
 TRAINED = 16  # bytes a trainable weight: itself, its gradient and AdamW's two moments, fp32
-SLACK = 8  # tokens that a held-out answer may take beyond the longest labelled one (training/held_out.py)
 
 
 @dataclass(frozen=True)

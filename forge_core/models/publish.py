@@ -21,6 +21,7 @@ from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS, filter_repo_objects, 
 
 from forge_core import __version__
 from forge_core.data.download_errors import DownloadError, clear_errors
+from forge_core.paths import locate
 from forge_core.results import digest, write_json
 
 NEW_TOKENS = {1: 32, 2: 256}  # at most, in an answer of each stage
@@ -68,8 +69,6 @@ def merge(adapter: Path, out: Path, benchmark: Path | None = None, limit: int = 
 
 def checked_record(adapter: Path) -> dict:
     """forge.json of an adapter folder whose base is still the one that it was trained on."""
-    from forge_core.paths import locate
-
     for name in ("adapter_config.json", "forge.json"):
         if not (adapter / name).is_file():
             raise FileNotFoundError(f"{adapter} has no {name}; an adapter folder is checkpoints/<run>/<stage>/final")

@@ -7,6 +7,7 @@ from pathlib import Path
 from peft import PeftModel
 from safetensors import SafetensorError, safe_open
 
+from forge_core.data.disk import CHECKPOINTS, checkpoint_bytes
 from forge_core.params import TrainParams
 from forge_core.paths import locate, resolve
 from forge_core.results import digest
@@ -65,12 +66,9 @@ def complete(checkpoint: Path) -> bool:
         return False
 
 
-def check_space(model: PeftModel, folder: Path, checkpoints: int = 3, after: str = "") -> None:
-    """Raise OSError where that many checkpoints (weights and Adam's two moments, fp32) and the adapter would not fit.
-
-    While training there are up to three: the best one, the last one, and the one being written.
-    """
-    needed = (3 * checkpoints + 1) * 4 * sum(p.numel() for p in model.parameters() if p.requires_grad)
+def check_space(model: PeftModel, folder: Path, checkpoints: int = CHECKPOINTS, after: str = "") -> None:
+    """Raise OSError where that many checkpoints and the adapter would not fit."""
+    needed = checkpoint_bytes(sum(p.numel() for p in model.parameters() if p.requires_grad), checkpoints)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(

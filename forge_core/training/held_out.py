@@ -19,6 +19,7 @@ from forge_core.evaluation.score import judge
 
 NEAR = 0.05  # of width and height
 SHOWN = 8  # answers in the table for W&B
+SLACK = 8  # tokens that an answer may take beyond the longest labelled one
 
 
 class HeldOut:
@@ -31,7 +32,7 @@ class HeldOut:
         self.asked = [(row, point) for row, point in found if point]
         self.processor, self.stage, self.images, self.coord_format = processor, stage, images, coord_format
         answers = [answer_text(row.turns[0], stage, coord_format) for row, _ in self.asked]
-        self.new_tokens = 8 + max((len(processor.tokenizer(answer).input_ids) for answer in answers), default=0)
+        self.new_tokens = SLACK + max((len(processor.tokenizer(answer).input_ids) for answer in answers), default=0)
 
     def score(self, model, batch_size: int) -> tuple[float, list[dict]]:
         """(share of hits, the first `SHOWN` answers with their pictures) of the model as it is now."""
