@@ -1,0 +1,22 @@
+"""Text from outside (hosts, providers, pages, archives, models) on its way to a terminal or a line of a file."""
+
+import unicodedata
+
+
+def printable(text: str, lines: bool = False) -> str:
+    r"""`text` with each character that a terminal would obey, hide or turn around written as its escape (`\x1b`).
+
+    Kept are letters, marks, numbers, punctuation, symbols and spaces (Unicode's categories L, M, N, P, S, Zs); with
+    `lines`, line feeds and tabs too.
+    """
+    return "".join(character if _shown(character, lines) else _escape(character) for character in text)
+
+
+def _shown(character: str, lines: bool) -> bool:
+    if character.isprintable():
+        return True
+    return (lines and character in "\n\t") or unicodedata.category(character) == "Zs"
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()
