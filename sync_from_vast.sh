@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Brings files back from a rented machine: searched for secrets, checked against SHA-256, and then moved in place.
 #
-#   ./sync_from_vast.sh [-F ssh_config] [-p PORT] [-i KEY] [user@]HOST [PATH...]
+#   ./sync_from_vast.sh [-F ssh_config] [-p PORT] [-i KEY] [--] [user@]HOST [PATH...]
 #   ./sync_from_vast.sh -p 41234 root@1.2.3.4 -L 8080:localhost:8080 runs/vast-16gb checkpoints/vast-16gb
 #
-# The ssh arguments are those that the Vast.ai page shows; -L is ignored. Without a PATH: runs and checkpoints.
+# The ssh arguments are those that the Vast.ai page shows; -L is ignored. Without a PATH: runs and checkpoints; besides
+# them data alone may be named, as nothing that comes from a host may replace the project's code.
 # The folder on the host is FORGE_REMOTE_DIR, /workspace/churninator-forge where that is not set.
 # A file of yours that another one replaces is kept in .vast/replaced, unless the new one only goes on where it ends.
-# Nothing is deleted, symlinks are not copied. .vast/pulled.sha256 lists what came: sha256sum -c .vast/pulled.sha256
+# Nothing is deleted. Symlinks are not copied, nor what programs here would obey or import by themselves: hidden files,
+# Python modules, libraries, Jupyter's configuration. .vast/pulled.sha256 lists what came: sha256sum -c .vast/pulled.sha256
 #
 # Exit status: 0 all came; 1 the host lacks python3 or rsync; 2 wrong use, or none of the PATHs is there;
 # 3 all came but files with secrets, which are named; 4 files that change while they are copied, names that cannot be
@@ -43,8 +45,8 @@ fetch() {
     over_paths staging.py manifest > "$work/listed" || die 1 "the files on the host could not be listed"
     over_paths leaks.py "" > "$work/leaks" || [ $? -eq 1 ] || die 1 "the files on the host could not be searched"
     staging plan "${PATHS[@]}" || die 1 "nothing was moved"
-    rsync "$1" --files-from="$work/wanted" --from0 --partial-dir=.rsync-partial --link-dest="$root" \
-        -e "$(rsync_shell)" "$HOST:$REMOTE_DIR/" .vast/incoming/ || status=$?
+    rsync_over_ssh "$1" --files-from="$work/wanted" --from0 --partial-dir=.rsync-partial --link-dest="$root" \
+        -- "$HOST:$REMOTE_DIR/" .vast/incoming/ || status=$?
     case $status in
     127) die 1 "the host has no rsync: apt-get install rsync" ;;
     0 | 23 | 24) ;; # 23, 24: some files could not be read, or have gone, which the comparison shows
@@ -55,6 +57,7 @@ fetch() {
 
 arguments "$@"
 [ ${#PATHS[@]} -gt 0 ] || PATHS=(runs checkpoints)
+staging check "${PATHS[@]}" || die 2 "nothing was fetched"
 begin pull
 mkdir -p .vast/incoming
 fetch -t || fetch -tc || fetch -tc || {

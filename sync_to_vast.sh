@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sends the project to a rented machine: what git does not ignore, without keys, and nothing is deleted there.
 #
-#   ./sync_to_vast.sh [-F ssh_config] [-p PORT] [-i KEY] [user@]HOST [PATH...]
+#   ./sync_to_vast.sh [-F ssh_config] [-p PORT] [-i KEY] [--] [user@]HOST [PATH...]
 #   ./sync_to_vast.sh -p 41234 root@1.2.3.4 -L 8080:localhost:8080 checkpoints/vast-16gb
 #
 # The ssh arguments are those that the Vast.ai page shows; -L is ignored. PATHs are folders that git ignores, to go too.
@@ -48,8 +48,8 @@ collect
 refuse_secrets
 on_host "{ command -v rsync || { apt-get update && apt-get install -y rsync; }; } > /dev/null && mkdir -p $REMOTE_DIR" \
     < /dev/null || die 1 "the host has no rsync and apt-get does not install it, or $REMOTE_DIR cannot be made"
-rsync -rpt "${EXCLUDE[@]}" --partial-dir=.rsync-partial --delay-updates --out-format='%i %l' -e "$(rsync_shell)" \
-    "$work/outgoing/" "$HOST:$REMOTE_DIR/" > "$work/sent" ||
+rsync_over_ssh -rpt "${EXCLUDE[@]}" --partial-dir=.rsync-partial --delay-updates --out-format='%i %l' \
+    -- "$work/outgoing/" "$HOST:$REMOTE_DIR/" > "$work/sent" ||
     die 5 "broke off: no half file is in place. The same command again continues."
 awk -v to="$HOST:$REMOTE_DIR" '/^<f/ { files++; bytes += $2 }
     END { printf "sent %d new or changed files, %.0f bytes, to %s\n", files, bytes, to }' "$work/sent"

@@ -80,6 +80,7 @@ def run(profile: str, first: str | None = None, only: str | None = None) -> int:
     logging.getLogger("papermill").propagate = False  # its messages go to LiveLog alone
     try:
         prices, steps = plan(profile, first, only)
+        check_machine(profile, steps)
     except ParamsError as error:
         print(error, file=sys.stderr)
         return 2
@@ -91,7 +92,7 @@ def run(profile: str, first: str | None = None, only: str | None = None) -> int:
 
 
 def plan(profile: str, first: str | None, only: str | None) -> tuple[Profile, list[Step]]:
-    """Check everything that can be checked without a kernel and choose the notebooks.
+    """Check the profile's files, whatever machine this is, and choose the notebooks.
 
     Raises:
         ParamsError: with every problem of every file, one line each.
@@ -116,12 +117,16 @@ def plan(profile: str, first: str | None, only: str | None) -> tuple[Profile, li
     forced = bool(first or only)
     minutes = prices.minutes
     steps = [Step(name, values[name], minutes.get(name), forced, "" if only else obstacle(name)) for name in chosen]
+    return prices, steps
+
+
+def check_machine(profile: str, steps: list[Step]) -> None:
+    """Raise ParamsError where this machine lacks the shared memory or the disk that the steps need."""
     problems = [f"{profile}/{step.notebook}.yaml: {why}" for step in steps if (why := _short_of_memory(step))]
-    if "01_explore_data" in chosen and (why := _short_of_disk(profile)):
+    if any(step.notebook == "01_explore_data" for step in steps) and (why := _short_of_disk(profile)):
         problems.append(f"{profile}/01_explore_data.yaml: {why}")
     if problems:
         raise ParamsError(problems)
-    return prices, steps
 
 
 def _short_of_disk(profile: str) -> str:

@@ -63,8 +63,8 @@ def test_forge_run_says_so_before_it_downloads(container, monkeypatch, tmp_path)
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"mirror": "/mirror"}))
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     with pytest.raises(ParamsError, match=r"vast-80gb/03_train_grounding.yaml: /dev/shm has 64 MB"):
-        course.plan("vast-80gb", None, None)
-    assert course.plan("vast-80gb", None, "02")
+        course.check_machine("vast-80gb", course.plan("vast-80gb", None, None)[1])
+    course.check_machine("vast-80gb", course.plan("vast-80gb", None, "02")[1])
 
 
 def test_without_workers_none_is_needed(container):

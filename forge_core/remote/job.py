@@ -1,24 +1,47 @@
-"""The course on a rented host: send the project, set it up, start it under tmux, watch it, fetch what it made."""
+"""The course on a rented host: send the project, set it up, start it under tmux, watch it, fetch what it made.
+
+What a host says is read by a strict model and shown without control characters; what is fetched is named by this side.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
 import time
 from collections.abc import Callable
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from forge_core import course, paths
 from forge_core.remote import rent, ssh, vast
 from forge_core.remote.rental import Rental
 from forge_core.remote.ssh import Host, HostFailed, Unreachable
+from forge_core.text import printable
 
 KEYS = ("HF_TOKEN", "WANDB_API_KEY")  # what the course needs; the account key of Vast never goes to a host
 KEYS_FILE = '"${FORGE_KEYS_FILE:-$HOME/.config/churninator-forge/keys.env}"'
 SETUP = 60 * 60.0  # s that the set-up may take
 POLL = 10.0  # s between looks of `watch`
-STEP = re.compile(r"step (\d+/\d+).*?(\d+) s left")
+STEP = re.compile(r"step (\d{1,9}/\d{1,9})[^\n]{0,200}?(\d{1,9}) s left")
+GPU = re.compile(r"(\d{1,3}), (\d{1,7}), (\d{1,7}), (\d{1,3})")  # %, MiB, MiB, degrees Celsius
+
+
+class Report(BaseModel):
+    """What `host/report.py` answers. `log` is what the course printed since, `offset` where the next look goes on."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    running: bool
+    status: int | None  # of the course, once it has ended
+    log: str
+    offset: Annotated[int, Field(ge=0)]
+    gpus: list[str]
+    checkpoints: list[str]  # complete ones; told apart, never used as names
+    guard: bool
+    deadline: float  # s since 1970
+    disk_free_gib: float
 
 
 def run(rental: Rental) -> None:
@@ -45,16 +68,24 @@ def send_keys(host: Host) -> None:
     print(f"keys on the host: {', '.join(found) or 'none (HF_TOKEN and WANDB_API_KEY are not set here)'}", flush=True)
 
 
-def wanted(rental: Rental) -> list[str]:
-    """The folders that a run of the profile makes."""
+def wanted(rental: Rental) -> tuple[str, str]:
+    """The two folders that a run of the profile makes, below runs and checkpoints: all that is ever fetched."""
     _, steps = course.plan(rental.profile, None, None)
     name = steps[0].params.run
-    return [f"runs/{name}", f"checkpoints/{name}"]
+    return f"runs/{name}", f"checkpoints/{name}"
 
 
-def report(host: Host, offset: int) -> dict:
-    """`host/report.py`'s answer."""
-    return json.loads(host.script("report.py", str(offset), timeout=40))
+def report(host: Host, offset: int) -> Report:
+    """`host/report.py`'s answer. Raises HostFailed where it is none, Unreachable."""
+    answer = host.script("report.py", str(offset), timeout=40)
+    try:
+        return Report.model_validate_json(answer)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "its answer"
+        raise HostFailed(
+            f"the host's report can't be read: {where}: {first['msg']}, not {first['input']!r:.80}"
+        ) from None
 
 
 def watch(rental: Rental, show: Callable[[str], None] = print) -> int:
@@ -62,6 +93,11 @@ def watch(rental: Rental, show: Callable[[str], None] = print) -> int:
 
     A broken connection is made again, an outbid instance waited for; Ctrl-C leaves all as it is. Raises OSError.
     """
+
+    def say(text: str) -> None:
+        show(printable(text, lines=True))
+
+    _, trained = wanted(rental)
     offset, fetched, failed = 0, set(), 0
     host = rent.reach(rental)
     while True:
@@ -71,31 +107,30 @@ def watch(rental: Rental, show: Callable[[str], None] = print) -> int:
             failed += isinstance(error, HostFailed)  # once or twice: it was stopped while it answered
             if failed == 3:
                 raise
-            show(f"connection lost ({error}); the course goes on under tmux, trying again")
+            say(f"connection lost ({error}); the course goes on under tmux, trying again")
             time.sleep(POLL)
-            host = _again(rental, show)
+            host = _again(rental, say)
             continue
-        failed, offset = 0, now["offset"]
-        if now["log"]:
-            show(now["log"].rstrip("\n"))
-        show(summary(rental, now))
-        for folder in now["checkpoints"]:
-            if folder not in fetched and _fetch(host, folder, show):
-                fetched.add(folder)
-        if now["time"] > now["deadline"] + 300:
-            show("the guard has not stopped it at the deadline: stopping it from here")
+        failed, offset = 0, now.offset
+        if now.log:
+            say(now.log.rstrip("\n"))
+        say(summary(rental, now))
+        if not fetched.issuperset(now.checkpoints) and _fetch(host, trained, say):
+            fetched.update(now.checkpoints)
+        if time.time() > rental.deadline + 300:
+            say("the guard has not stopped it at the deadline: stopping it from here")
             vast.stop(rental.instance)
-        elif not now["guard"]:
-            show("no guard runs on the host, so nothing stops it at the deadline: end it with forge vast down")
-        if now["status"] is not None and not now["running"]:
-            return now["status"]
-        if not now["running"]:
-            show("the course does not run on the host; forge vast run starts it")
+        elif not now.guard:
+            say("no guard runs on the host, so nothing stops it at the deadline: end it with forge vast down")
+        if now.status is not None and not now.running:
+            return now.status
+        if not now.running:
+            say("the course does not run on the host; forge vast run starts it")
             return 1
         time.sleep(POLL)
 
 
-def _again(rental: Rental, show: Callable[[str], None]) -> Host:
+def _again(rental: Rental, say: Callable[[str], None]) -> Host:
     """The host, once it can be reached again. Raises VastError where it is gone, or stopped on purpose."""
     told = ""
     while True:
@@ -122,41 +157,42 @@ def _again(rental: Rental, show: Callable[[str], None]) -> Host:
             except Unreachable as error:
                 state = str(error)
         if state != told:
-            show(f"instance {rental.instance}: {state}; waiting")
+            say(f"instance {rental.instance}: {state}; waiting")
             told = state
         time.sleep(POLL)
 
 
-def _fetch(host: Host, folder: str, show: Callable[[str], None]) -> bool:
+def _fetch(host: Host, folder: str, say: Callable[[str], None]) -> bool:
     try:
         host.pull(folder)
         return True
     except HostFailed as error:
-        show(f"{folder} was not fetched now ({error}); trying again")
+        say(f"{folder} was not fetched now ({error}); trying again")
         return False
 
 
-def summary(rental: Rental, now: dict) -> str:
+def summary(rental: Rental, now: Report) -> str:
     """One line: state, step and time left of the training, GPU, money, how long the guard waits."""
-    steps = STEP.findall(now["log"])
-    hours = (now["time"] - rental.began) / 3600
-    parts = [f"status {now['status']}" if now["status"] is not None else "running" if now["running"] else "not running"]
+    steps = STEP.findall(now.log)
+    hours = (time.time() - rental.began) / 3600
+    parts = [f"status {now.status}" if now.status is not None else "running" if now.running else "not running"]
     parts += [f"step {steps[-1][0]}, {int(steps[-1][1]) / 60:.0f} min left"] if steps else []
-    for gpu in now["gpus"]:
-        busy, used, total, heat = (value.strip() for value in gpu.split(","))
+    for busy, used, total, heat in GPU.findall("\n".join(now.gpus)):
         parts.append(f"GPU {busy}%, {used}/{total} MiB, {heat} C")
     parts.append(f"at most ${hours * rental.usd_per_hour:.2f} in {hours:.1f} h")
-    parts.append(f"guard in {(now['deadline'] - now['time']) / 3600:.1f} h")
-    parts.append(f"{now['disk_free_gib']:.0f} GiB free")
+    parts.append(f"guard in {max(0, min(now.deadline, rental.deadline) - time.time()) / 3600:.1f} h")
+    parts.append(f"{now.disk_free_gib:.0f} GiB free")
     return "-- " + " · ".join(parts)
 
 
 def tunnel(rental: Rental, port: int) -> None:
     """JupyterLab of the host at http://127.0.0.1:PORT, until Ctrl-C. Raises OSError."""
     host = rent.reach(rental)
-    there, token = host.script("lab.sh", timeout=120).split()
-    print(f"http://127.0.0.1:{port}/lab?token={token}   (Ctrl-C ends the tunnel, not JupyterLab)", flush=True)
-    forward = ["-N", "-o", "ExitOnForwardFailure=yes", "-L", f"127.0.0.1:{port}:127.0.0.1:{there}", ssh.ALIAS]
+    lab = re.fullmatch(r"(\d{1,5}) ([0-9a-f]{16,128})\s*", said := host.script("lab.sh", timeout=120))
+    if not lab:
+        raise HostFailed(f"the host should name JupyterLab's port and token, not {said!r:.80}")
+    print(f"http://127.0.0.1:{port}/lab?token={lab[2]}   (Ctrl-C ends the tunnel, not JupyterLab)", flush=True)
+    forward = ["-N", "-o", "ExitOnForwardFailure=yes", "-L", f"127.0.0.1:{port}:127.0.0.1:{lab[1]}", ssh.ALIAS]
     try:
         done = subprocess.run(host.command(*forward))
     except KeyboardInterrupt:

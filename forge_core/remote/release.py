@@ -33,20 +33,21 @@ def pull(rental: Rental, running_too: bool = True) -> None:
         print("nothing was sent there, so there is nothing to fetch", flush=True)
         return
     now = report(host, 0)
-    if now["running"] and not running_too:
+    if now.running and not running_too:
         raise ValueError("the course still runs there; wait for its end (forge vast watch), or lose it with --force")
-    if now["running"] and not now["checkpoints"]:
+    if now.running and not now.checkpoints:
         raise HostFailed("the course runs there and has saved no checkpoint yet; its logs can be fetched when it ends")
-    folders = now["checkpoints"] if now["running"] else _there(host, *wanted(rental))
-    if folders:
+    runs, trained = wanted(rental)
+    if folders := _there(host, *([trained] if now.running else [runs, trained])):
         host.pull(*folders)
     else:
         print("the course has made nothing there", flush=True)
 
 
 def _there(host: Host, *names: str) -> list[str]:
-    """Those of the files and folders that the host has."""
-    return host.run(f"ls -d {' '.join(map(shlex.quote, names))} 2> /dev/null || true").splitlines()
+    """Those of `names`, files and folders, that the host has; whatever else it says is no name."""
+    said = host.run(f"ls -d -- {' '.join(map(shlex.quote, names))} 2> /dev/null || true").splitlines()
+    return [name for name in names if name in said]
 
 
 def down(rental: Rental, force: bool = False) -> str:

@@ -21,7 +21,7 @@ POLL = 10.0  # s between looks at an instance that starts, or ends
 LOADING = 20 * 60  # s that the image may take
 ENDING = 6  # times that an instance is told to end
 LOST = ("exited", "unknown", "offline")  # an instance in these states never comes to run
-ONSTART = Path(__file__).with_name("host") / "onstart.sh"
+HOST_SCRIPTS = Path(__file__).with_name("host")
 ONSTART_LIMIT = 4048  # characters, of Vast
 
 
@@ -136,9 +136,11 @@ def _rent(name: str, disk_gb: int, offer: vast.Offer, price: float, bid: float |
 
 
 def onstart(rental: Rental) -> str:
-    """The script that the host runs at every start: the guard, and the course where it was broken off."""
-    head = f"FORGE_FOLDER={shlex.quote(ssh.remote_folder())}\nFORGE_DEADLINE={rental.deadline:.0f}\n"
-    script = head + ONSTART.read_text()
+    """The script that the host runs at every start: its guard, which goes on with a course that was broken off."""
+    head = f"FORGE_FOLDER={shlex.quote(ssh.remote_folder())} FORGE_DEADLINE={rental.deadline:.0f} "
+    head += f"FORGE_SECONDS={rental.deadline - rental.began:.0f}\n"
+    guard = (HOST_SCRIPTS / "guard.py").read_text().split('"""', 2)[2]  # without its docstring
+    script = head + (HOST_SCRIPTS / "onstart.sh").read_text() + guard + "GUARD\n"
     if len(script) > ONSTART_LIMIT:
         raise ValueError(f"onstart has {len(script)} characters, Vast takes {ONSTART_LIMIT}")
     return script

@@ -1,18 +1,28 @@
-"""A rented host over ssh: one config file per rental, host key pinned after first contact, nothing forwarded."""
+"""A rented host over ssh: one config file per rental, host key pinned after first contact, nothing forwarded.
+
+The host is not trusted: what it says is bounded in length, and whatever of it is shown goes through `printable`.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
+from typing import IO
 
 from forge_core import paths
 from forge_core.remote.rental import Rental, home
+from forge_core.text import printable
 
 ALIAS = "vast"
 IMAGE_PATH = 'export PATH="$PATH:/opt/conda/bin"'  # of PyTorch's images, which ssh sessions do not know
 UNREACHED = 255  # ssh's status where the connection failed, as against the command
+ANSWER = 4 << 20  # characters that a command on the host may answer
+LINE = 4096  # characters shown as one line
 CONFIG = """\
 Host {alias}
   HostName {host}
@@ -23,6 +33,7 @@ Host {alias}
   IdentitiesOnly yes
   UserKnownHostsFile "{known}"
   StrictHostKeyChecking accept-new
+  UpdateHostKeys no
   BatchMode yes
   ForwardAgent no
   ForwardX11 no
@@ -42,6 +53,21 @@ def remote_folder() -> str:
     return os.environ.get("FORGE_REMOTE_DIR", "/workspace/churninator-forge")
 
 
+def remote_user() -> str:
+    """Who to be on the host."""
+    return os.environ.get("FORGE_REMOTE_USER", "root")
+
+
+def check_names() -> None:
+    """Raise ValueError where ssh could not be told a path or name of this side; nothing is rented before that."""
+    if set('"\\$') & set(str(home())) or not str(home()).isprintable():
+        raise ValueError(f"{home()}: a path with \", \\, $ or a control character cannot stand in ssh's config")
+    if not re.fullmatch(r"/?[A-Za-z0-9._][A-Za-z0-9/._-]*", remote_folder()):
+        raise ValueError(f"FORGE_REMOTE_DIR={remote_folder()!r}: letters, digits and / . _ - only")
+    if not re.fullmatch(r"[A-Za-z0-9._][A-Za-z0-9._-]*", remote_user()):
+        raise ValueError(f"FORGE_REMOTE_USER={remote_user()!r}: letters, digits and . _ - only")
+
+
 def key() -> Path:
     """The private key for rented hosts alone, made on first use; it opens nothing else."""
     file = home() / "id_ed25519"
@@ -54,10 +80,10 @@ def key() -> Path:
 def config(rental: Rental, address: tuple[str, int]) -> Path:
     """Write the rental's ssh_config: `ssh -F FILE vast` gets there. A pinned host key outlives a change of address."""
     file = rental.folder / "ssh_config"
-    user = os.environ.get("FORGE_REMOTE_USER", "root")
-    values = {"host": address[0], "port": address[1], "user": user, "label": rental.label}
-    known = rental.folder / "known_hosts"
-    file.write_text(CONFIG.format(alias=ALIAS, key=key(), known=known, **values))
+    values = {"host": address[0], "port": address[1], "user": remote_user(), "label": rental.label}
+    own = {"key": key(), "known": rental.folder / "known_hosts"}
+    own = {name: str(path).replace("%", "%%") for name, path in own.items()}  # ssh puts values for %h and the like
+    file.write_text(CONFIG.format(alias=ALIAS, **own, **values))
     return file
 
 
@@ -75,30 +101,22 @@ class Host:
         """An ssh command line with this host's options."""
         return ["ssh", "-F", str(self.config), *arguments]
 
-    def run(self, script: str, stdin: str | bytes = "", timeout: float = 60, show: bool = False) -> str:
-        """Run `script` by bash there; returns what it printed, or lets it through to the screen where `show`.
+    def run(self, script: str, stdin: str = "", timeout: float = 60, show: bool = False) -> str:
+        """Run `script` by bash there; returns what it printed, or prints it where `show`.
 
         Raises:
             Unreachable: no connection, or it broke, or no end within `timeout` s.
-            HostFailed: the script failed; with its last lines.
+            HostFailed: the script failed, with its last lines; or its answer is longer than ANSWER.
         """
         folder = shlex.quote(remote_folder())
         line = f"{IMAGE_PATH}; mkdir -p {folder} && cd {folder} && bash -c {shlex.quote(script)}"
-        data = stdin.encode() if isinstance(stdin, str) else stdin
-        output = None if show else subprocess.PIPE
-        try:
-            done = subprocess.run(
-                self.command(ALIAS, line), input=data, stdout=output, stderr=subprocess.PIPE, timeout=timeout
-            )
-        except subprocess.TimeoutExpired:
-            raise Unreachable(f"no answer from the host in {timeout:.0f} s") from None
-        errors = done.stderr.decode(errors="replace").strip()
-        if done.returncode == UNREACHED:
+        status, said, errors = _call(self.command(ALIAS, line), stdin, timeout, show)
+        if status == UNREACHED:
             raise Unreachable(_why(errors))
-        if done.returncode:
-            tail = "\n".join((errors or (done.stdout or b"").decode(errors="replace")).splitlines()[-8:])
-            raise HostFailed(f"on the host: status {done.returncode}\n{tail}")
-        return (done.stdout or b"").decode(errors="replace")
+        if status:
+            tail = "\n".join((errors or said).splitlines()[-8:])
+            raise HostFailed(f"on the host: status {status}\n{tail}")
+        return said
 
     def script(self, name: str, *arguments: str, timeout: float = 60, show: bool = False) -> str:
         """Run one of `forge_core/remote/host/` there."""
@@ -111,12 +129,55 @@ class Host:
         _sync("sync_to_vast.sh", self.config, extra)
 
     def pull(self, *wanted: str) -> None:
-        """Fetch folders: staged, verified by sha256, then moved in place. Raises HostFailed; what is here stays."""
+        """Fetch folders, named by this side: staged, verified by sha256, then moved in place.
+
+        Raises HostFailed; what is here stays.
+        """
         _sync("sync_from_vast.sh", self.config, wanted)
 
 
+def _call(command: list[str], stdin: str, timeout: float, show: bool) -> tuple[int, str, str]:
+    """Exit status and texts of stdout (nothing where it is shown) and stderr. Raises as `Host.run`."""
+    pipe, said, errors = subprocess.PIPE, [], []
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, encoding="utf-8", errors="replace") as process:
+        out = Thread(target=_print if show else _keep, args=(process.stdout, said))
+        readers = [out, Thread(target=_keep, args=(process.stderr, errors))]
+        try:
+            for reader in readers:
+                reader.start()
+            with suppress(BrokenPipeError):
+                process.stdin.write(stdin)
+                process.stdin.close()
+            process.wait(timeout)
+        except BaseException as error:
+            process.kill()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise Unreachable(f"no answer from the host in {timeout:.0f} s") from None
+            raise
+        finally:
+            for reader in readers:
+                reader.join()
+    if sum(map(len, said)) > ANSWER:
+        raise HostFailed(f"the host's answer is longer than {ANSWER >> 20} MiB; not read")
+    return process.returncode, "".join(said), "".join(errors).strip()
+
+
+def _keep(stream: IO[str], kept: list[str]) -> None:
+    """Read to the end; keep the beginning, as much as `_call` can tell from too much."""
+    size = 0
+    while part := stream.read(1 << 16):
+        if size <= ANSWER:
+            kept.append(part)
+        size += len(part)
+
+
+def _print(stream: IO[str], _: list[str]) -> None:
+    while line := stream.readline(LINE):
+        print(printable(line.rstrip("\n")), flush=True)
+
+
 def _sync(script: str, config: Path, folders: tuple[str, ...]) -> None:
-    done = subprocess.run(["bash", script, "-F", str(config), ALIAS, *folders], cwd=paths.ROOT)
+    done = subprocess.run(["bash", script, "-F", str(config), "--", ALIAS, *folders], cwd=paths.ROOT)
     if done.returncode:
         raise HostFailed(f"{script} ended with status {done.returncode}; its reason stands above")
 

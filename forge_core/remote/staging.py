@@ -1,24 +1,32 @@
 """The part of sync_from_vast.sh that handles files: list and hash them, compare the copies, move them in place.
 
-`manifest PATH...` runs on the host, the others in the project's folder here: `plan PATH...` takes the files with
-secrets from the list, `verify` compares, `move` moves. Standard library only and Python 3.9, like leaks.py.
+`manifest PATH...` runs on the host, the others in the project's folder here: `plan PATH...` takes from the list what
+does not come, `verify` compares, `move` moves, `show` lets text through without what a terminal would obey. The host
+is not trusted, so its list is: names below the PATHs alone, none that leads out of them, none that a program here would
+obey or import by itself. Standard library only and Python 3.9, like leaks.py.
 """
 
 import hashlib
 import os
+import re
 import shutil
 import sys
 from datetime import datetime, timezone
 
 PULL, INCOMING, REPLACED, PROOF = ".vast/pull", ".vast/incoming", ".vast/replaced", ".vast/pulled.sha256"
+NOT_FILES = ("symlink", "special")
 PARTIAL = {".rsync-partial", ".~tmp~"}  # where rsync keeps what has not come whole
 UNPRINTABLE, CHANGED, WITHHELD = 8, 4, 3  # exit statuses
+MADE_HERE = ("runs", "checkpoints", "data")  # what the Forge makes; none of its code lies there
+LONGEST_PART, LONGEST = 240, 2000  # bytes of a name, so that a suffix fits too
+# Obeyed by git, editors, shells, JupyterLab and make, or imported by a Python that starts beside it.
+OBEYED = re.compile(r"\..*|(jupyter|ipython).*config.*|.*\.(py[a-z]?|so|pyd|dylib|dll)|makefile", re.IGNORECASE)
 
 
 def manifest(*paths: str) -> int:
     """Print `<sha256>  <file>` for each file, and `symlink  <name>` or `special  <name>` for what is not copied."""
     for name in _names(paths):
-        if any(ord(character) < 32 or ord(character) == 127 for character in name):
+        if any(map(_is_control, name)):
             print(f"a name with a line break or another control character: {name!a}", file=sys.stderr)
             return UNPRINTABLE
         if digest := _digest(name):
@@ -68,11 +76,13 @@ def plan(*paths: str) -> int:
     leaked, wanted, skipped = {leak.rsplit(":", 2)[0] for leak in _lines("leaks")}, {}, set()
     for line in _lines("listed"):
         what, _, name = line.partition("  ")
-        if not _below(name, paths):
-            print(f"the host lists a file that was not asked for: {_shown(name)}", file=sys.stderr)
+        if problem := _problem(what, name, paths):
+            print(f"the host lists {problem}: {_shown(line):.300}", file=sys.stderr)
             return 1
-        if len(what) != 64:
+        if what in NOT_FILES:
             skipped.add(f"{what}: {name}")
+        elif any(OBEYED.fullmatch(part) for part in name.split("/")):
+            skipped.add(f"could run here: {name}")
         elif name in leaked:
             _remove(os.path.join(INCOMING, name))
         else:
@@ -83,8 +93,36 @@ def plan(*paths: str) -> int:
     return 0
 
 
-def _below(name: str, paths: tuple[str, ...]) -> bool:
-    return any(f"{name}/".startswith(f"{path}/") for path in paths) and not {"", ".", ".."} & set(name.split("/"))
+def _problem(what: str, name: str, paths: tuple[str, ...]) -> str:
+    """What is wrong with a line of the host's list; "" if nothing is."""
+    parts = name.split("/")
+    if what not in NOT_FILES and not re.fullmatch("[0-9a-f]{64}", what):
+        return "something that is no SHA-256"
+    if not any(f"{name}/".startswith(f"{path}/") for path in paths) or {"", ".", ".."} & set(parts):
+        return "a file that was not asked for"
+    if max(len(os.fsencode(part)) for part in parts) > LONGEST_PART or len(os.fsencode(name)) > LONGEST:
+        return "a name that is too long"
+    return "a name with a control character" if any(map(_is_control, name)) else ""
+
+
+def _is_control(character: str) -> bool:
+    return ord(character) < 32 or 127 <= ord(character) < 160
+
+
+def check(*paths: str) -> int:
+    """Refuse paths, in their plain form, that are not below what the Forge makes."""
+    for path in paths:
+        if path.split("/")[0] not in MADE_HERE:
+            print(f"only what lies below {', '.join(MADE_HERE)} is fetched, not {_shown(path)}", file=sys.stderr)
+            return 1
+    return 0
+
+
+def show() -> int:
+    """Copy standard input to standard output, without what a terminal would obey."""
+    for line in sys.stdin.buffer:
+        print(_shown(line.decode(errors="replace").rstrip("\r\n")), flush=True)
+    return 0
 
 
 def verify() -> int:
@@ -126,12 +164,16 @@ def _report(files: int, size: int) -> int:
 
 
 def _blocked(name: str) -> bool:
-    """Whether something that is no file is at its place, or no folder on its way."""
+    """Whether something that is no file is at its place, or on its way something that is no folder or leads elsewhere.
+
+    Its first folder may be a link of this side (runs on another disk).
+    """
     parts = name.split("/")
     on_the_way = ["/".join(parts[:i]) for i in range(1, len(parts))]
     if any(os.path.lexists(folder) and not os.path.isdir(folder) for folder in on_the_way):
         return True
-    return os.path.islink(name) or os.path.isdir(name)
+    top, place = os.path.realpath(parts[0]), os.path.realpath(name)
+    return os.path.islink(name) or os.path.isdir(name) or not place.startswith(top + os.sep)
 
 
 def _goes_on(old: str, new: str) -> bool:
@@ -186,4 +228,5 @@ def _shown(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit({"manifest": manifest, "plan": plan, "verify": verify, "move": move}[sys.argv[1]](*sys.argv[2:]))
+    commands = {function.__name__: function for function in (manifest, check, plan, verify, move, show)}
+    sys.exit(commands[sys.argv[1]](*sys.argv[2:]))

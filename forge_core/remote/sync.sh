@@ -3,6 +3,7 @@
 # shellcheck shell=bash disable=SC2154
 
 REMOTE_DIR=${FORGE_REMOTE_DIR:-/workspace/churninator-forge}
+MOST_SAID=131072 # KiB that a host may write into a file here, beside the files that are fetched
 HOST=
 PATHS=()
 SSH=(ssh -o ForwardAgent=no -o ClearAllForwardings=yes -o BatchMode=yes -o ConnectTimeout=20)
@@ -23,14 +24,22 @@ arguments() {
             sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
             exit 0
             ;;
+        --)
+            shift
+            break
+            ;;
         -[FpiL])
             [ $# -gt 1 ] || die 2 "$1 needs a value"
             ssh_option "$1" "$2"
             shift
             ;;
         -*) die 2 "unknown option $1; see --help" ;;
-        *) if [ -z "$HOST" ]; then HOST=$1; else add_path "$1"; fi ;;
+        *) operand "$1" ;;
         esac
+        shift
+    done
+    while [ $# -gt 0 ]; do
+        operand "$1"
         shift
     done
     [ -n "$HOST" ] || die 2 "no host; see --help"
@@ -40,11 +49,25 @@ arguments() {
     esac
 }
 
+operand() {
+    if [ -n "$HOST" ]; then
+        add_path "$1"
+        return
+    fi
+    case $1 in -*) die 2 "not a host: $1" ;; esac
+    HOST=$1
+}
+
 ssh_option() {
+    local key
     case $1 in
     -L) ;; # a tunnel that the Vast.ai page proposes; files need none
     -p) SSH+=(-p "$2") ;;
-    -i) SSH+=(-o IdentitiesOnly=yes -i "$(absolute "$2")") ;;
+    -i)
+        key=$(absolute "$2")
+        case $key in *[\"\\\$]*) die 2 "ssh takes no key whose path has \", \\ or \$: $key" ;; esac
+        SSH+=(-o IdentitiesOnly=yes -o "IdentityFile=\"${key//\%/%%}\"") # ssh expands %h and the like
+        ;;
     -F)
         config=$2
         SSH+=(-F "$(absolute "$2")")
@@ -61,7 +84,7 @@ add_path() {
     local path=${1#./}
     while [ "${path%/}" != "$path" ] && [ -n "$path" ]; do path=${path%/}; done
     case /$path/ in
-    // | *//* | */./* | */../* | *[[:cntrl:]]* | *\'*) die 2 "not a plain path below the project's folder: $1" ;;
+    // | /-* | *//* | */./* | */../* | *[[:cntrl:]]* | *\'*) die 2 "not a plain path below the project's folder: $1" ;;
     esac
     PATHS+=("$path")
 }
@@ -82,8 +105,9 @@ begin() {
 on_host() {
     local status=0
     # Python of PyTorch's images, which ssh sessions do not know
-    "${SSH[@]}" "$HOST" "export PATH=\"\$PATH:/opt/conda/bin\"; $1" 2> "$work/ssh.log" || status=$?
-    [ $status -eq 0 ] || cat "$work/ssh.log" >&2
+    (ulimit -f "$MOST_SAID" && exec "${SSH[@]}" "$HOST" "export PATH=\"\$PATH:/opt/conda/bin\"; $1") \
+        2> "$work/ssh.log" || status=$?
+    [ $status -eq 0 ] || shown < "$work/ssh.log" >&2
     [ $status -ne 255 ] || not_reached
     return $status
 }
@@ -96,10 +120,20 @@ If you rented a new machine at that address, remove the old key with the ssh-key
     die 5 "no connection to $HOST: nothing was put in place. The same command again continues."
 }
 
-# The ssh command in the form that rsync -e takes.
-rsync_shell() {
-    local word
-    for word in "${SSH[@]}"; do
-        case $word in *" "*) printf "'%s' " "$word" ;; *) printf '%s ' "$word" ;; esac
-    done
+# What a host wrote, without what a terminal would obey.
+shown() {
+    python3 -I forge_core/remote/staging.py show
+}
+
+# rsync over this connection. -e splits its command at spaces and knows no escapes, so the command is a file.
+rsync_over_ssh() {
+    local status=0
+    {
+        printf 'ulimit -f %d; exec' "$MOST_SAID"
+        printf ' %q' "${SSH[@]}"
+        echo ' "$@"'
+    } > "$work/ssh"
+    rsync -e "bash $work/ssh" "$@" 2> "$work/rsync.log" || status=$?
+    shown < "$work/rsync.log" >&2
+    return $status
 }

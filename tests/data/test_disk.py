@@ -99,8 +99,8 @@ def test_a_new_run_without_room_for_all_stages_is_refused_before_the_first_byte(
         rf"download, .* need 3\d\d GB \(.*seeclick 129, .*\), {needed - 30:.0f} GB are free in {tmp_path};", why
     )
     with pytest.raises(ParamsError, match="vast-24gb/01_explore_data.yaml: download, unpacking, base and checkpoints"):
-        course.plan("vast-24gb", None, None)
-    assert course.plan("vast-24gb", "03", None)  # without the notebook that downloads
+        course.check_machine("vast-24gb", course.plan("vast-24gb", None, None)[1])
+    course.check_machine("vast-24gb", course.plan("vast-24gb", "03", None)[1])  # without the notebook that downloads
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=(needed + 1) * 1e9))
     assert not disk.problem("vast-24gb")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
@@ -109,7 +109,7 @@ def test_a_new_run_without_room_for_all_stages_is_refused_before_the_first_byte(
     changed("01_explore_data", stage1_subsets=["seclick"])
     shutil.rmtree(tmp_path / "data")
     with pytest.raises(ParamsError, match="stage 1: no subset 'seclick'; there are"):
-        course.plan("vast-24gb", None, None)
+        course.check_machine("vast-24gb", course.plan("vast-24gb", None, None)[1])
 
 
 def test_the_table_ends_with_the_disk_to_ask_for():

@@ -42,7 +42,9 @@ SENT = {
     "forge_core/credentials.py",
 }
 SENT |= {f"forge_core/remote/{name}" for name in ("__init__.py", "leaks.py", "staging.py", "sync.sh")}
-ODD = ["a b.txt", 'it\'s "so".txt', "-rf", "ünï ✓.txt", "back\\slash", "$(touch x);*?.txt", ".hidden", "deep/er/b.bin"]
+ODD = ["a b.txt", 'it\'s "so".txt', "-rf", "ünï ✓.txt", "back\\slash", "$(touch x);*?.txt", "a.pth", "deep/er/b.bin"]
+COULD_RUN = [".git/config", ".hidden", "numpy.py", "deep/torch.PYC", "x.cpython-311-x86_64-linux-gnu.so", "Makefile"]
+COULD_RUN += ["jupyter_server_config.json", ".vscode/tasks.json", "json.pyd"]
 
 
 STUCK = """
@@ -57,7 +59,7 @@ signal.pause()
 
 @pytest.fixture
 def project(tmp_path, loopback):
-    made = Project(tmp_path / "a project", loopback)
+    made = Project(tmp_path / 'it\'s a 100% "odd" $project', loopback)
     write(made.folder, {"docs/a b.md": "text", "forge_core/credentials.py": "NAMES = ()\n"})
     return made
 
@@ -116,7 +118,9 @@ def test_a_folder_that_is_not_the_project_is_not_sent(project):
 
 def test_what_the_page_shows_can_be_pasted_and_the_host_is_pinned(project):
     pasted = ["-p", str(project.host.port), f"{getpass.getuser()}@127.0.0.1", "-L", "8080:localhost:8080"]
-    pasted += ["-i", project.host.key]
+    key = project.folder.parent / "of 100% h"
+    shutil.copy(project.host.key, key)
+    pasted += ["-i", key.name]
     sent = project.call("sync_to_vast.sh", "ssh", *pasted)
     assert sent.returncode == 0, sent.stderr
     assert (project.folder / ".vast" / "known_hosts").stat().st_size
@@ -314,17 +318,77 @@ def test_a_dead_host_is_status_5_both_ways(project):
 @pytest.mark.parametrize("path", ["/etc", "../x", "runs/../../x", ".", "", "runs//a", "runs/a\nb", "it's", "-x"])
 def test_paths_outside_the_project_are_refused(project, path):
     for call in (project.push, project.pull):
-        assert call(path).returncode == 2
+        assert call("--", path).returncode == 2
     assert "Accepted publickey" not in project.host.log.read_text()
 
 
-def test_a_host_that_lists_other_files_than_asked_for_is_refused(project):
-    write(project.there, {"runs/a": "x", ".git/hooks/x": "x"})
-    for name in ("runs/../.git/hooks/x", ".git/hooks/x"):
-        on_the_host(project, "python3", f'echo "{"0" * 64}  {name}"')
-        refused = project.pull("runs")
-        assert refused.returncode == 1 and "was not asked for" in refused.stderr
-        assert not (project.folder / "runs").exists()
+def test_no_option_is_read_behind_two_dashes(project):
+    for script in ("sync_to_vast.sh", "sync_from_vast.sh"):
+        refused = project.call(script, "--", "-oProxyCommand=touch ran", "runs")
+        assert refused.returncode == 2 and "not a host" in refused.stderr
+        refused = project.call(script, "-F", project.host.config, "--", "vast", "-F", "runs/config")
+        assert refused.returncode == 2 and "not a plain path" in refused.stderr
+    assert "Accepted publickey" not in project.host.log.read_text()
+
+
+def test_nothing_but_what_the_forge_makes_is_fetched(project):
+    write(project.there, {"forge_core/cli.py": "of there", ".git/hooks/x": "x"})
+    for path in ("forge_core", "forge_core/cli.py", ".git", "params"):
+        refused = project.pull("runs", path)
+        assert refused.returncode == 2 and f"only what lies below runs, checkpoints, data is fetched, not {path}" in (
+            refused.stderr
+        )
+    assert files_in(project.folder) == SENT
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("{sha}  runs/../forge_core/cli.py", "a file that was not asked for"),
+        ("{sha}  forge_core/cli.py", "a file that was not asked for"),
+        ("symlink  /etc/passwd", "a file that was not asked for"),
+        ("{sha}  runs/a\033]0;x\007", "a name with a control character: "),
+        ("{sha}  runs/a\302\233", "a name with a control character: "),
+        ("{sha}  runs/{long}", "a name that is too long"),
+        ("../../x  runs/a", "something that is no SHA-256"),
+        ("\033[2Jx", "something that is no SHA-256"),
+    ],
+)
+def test_a_list_of_the_hosts_own_choosing_is_refused(project, line, problem):
+    write(project.there, {"runs/a": "x"})
+    on_the_host(project, "python3", f"printf '{line}\\n'".format(sha="0" * 64, long="x" * 300))
+    refused = project.pull("runs")
+    assert refused.returncode == 1 and f"the host lists {problem}" in refused.stderr
+    assert "\033" not in refused.stderr and "\x9b" not in refused.stderr
+    assert files_in(project.folder) == SENT
+
+
+def test_what_could_run_here_by_itself_does_not_come_and_is_named(project):
+    write(project.there, {f"runs/a/{name}": name for name in ["ok.json", *COULD_RUN]})
+    pulled = project.pull("runs")
+    assert pulled.returncode == 0, pulled.stderr
+    assert files_in(project.folder / "runs") == {"a/ok.json"}
+    named = {f"not copied, could run here: runs/a/{name}" for name in COULD_RUN}
+    assert named == set(pulled.stdout.splitlines()[:-1])
+
+
+def test_a_link_of_this_side_leads_no_file_out_of_runs(project, tmp_path):
+    write(project.there, {"runs/a/cli.py.txt": "of there", "runs/b/x": "x"})
+    (tmp_path / "disk").mkdir()
+    (project.folder / "runs").symlink_to(tmp_path / "disk")  # on another disk: that is their owner's wish
+    assert project.pull("runs/b").returncode == 0 and (tmp_path / "disk/b/x").read_text() == "x"
+    (tmp_path / "disk" / "a").symlink_to(project.folder / "forge_core")
+    refused = project.pull("runs/a")
+    assert refused.returncode == 4 and "in the way, nothing was moved: runs/a/cli.py.txt" in refused.stdout
+    assert files_in(project.folder / "forge_core") <= {name.removeprefix("forge_core/") for name in SENT}
+
+
+@pytest.mark.parametrize("program", ["python3", "rsync"])
+def test_what_a_host_says_reaches_no_terminal_as_it_is(project, program):
+    write(project.there, {"runs/a": "x"})
+    on_the_host(project, program, r"printf '\033[2Jgone\302\233 all is well\rnothing is billed\n' >&2; exit 1")
+    pulled = project.pull("runs")
+    assert pulled.returncode in (1, 5) and "?[2Jgone? all is well?nothing is billed\n" in pulled.stderr
 
 
 def test_names_with_line_breaks_are_refused(project):

@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -15,9 +14,11 @@ STATE = ROOT / ".forge"
 AT_MOST = 200_000  # bytes of log in one answer
 
 
-def text(name):
+def number(name, missing):
+    """What a file of one number says; -1 where that is odd."""
     file = STATE / name
-    return file.read_text().strip() if file.is_file() else ""
+    text = file.read_text().strip() if file.is_file() else ""
+    return int(text) if text.isdigit() else -1 if text else missing
 
 
 def lines(*command):
@@ -41,7 +42,7 @@ def log(offset):
 
 
 def alive(pid):
-    return bool(pid) and Path(f"/proc/{pid}").exists()
+    return pid > 0 and Path(f"/proc/{pid}").exists()
 
 
 def in_tmux(session):
@@ -54,9 +55,8 @@ def in_tmux(session):
 
 def checkpoints():
     """Complete ones below checkpoints/: the last file of each kind is there."""
-    found = list(ROOT.glob("checkpoints/*/*/checkpoint-*/trainer_state.json"))
+    found = list(ROOT.glob("checkpoints/*/*/checkpoints/checkpoint-*/trainer_state.json"))
     found += ROOT.glob("checkpoints/*/*/final/forge.json")
-    found.sort(key=lambda file: file.stat().st_mtime)
     return [file.parent.relative_to(ROOT).as_posix() for file in found]
 
 
@@ -66,16 +66,14 @@ def main():
     query = "--query-gpu=utilization.gpu,memory.used,memory.total,temperature.gpu"
     part, offset = log(int(sys.argv[1]))
     report = {
-        "job": text("job"),
         "running": in_tmux("course"),
-        "status": int(text("status")) if text("status") else None,
+        "status": number("status", None),
         "log": part,
         "offset": offset,
         "gpus": lines("nvidia-smi", query, "--format=csv,noheader,nounits"),
         "checkpoints": checkpoints(),
-        "guard": alive(text("guard.pid")),
-        "deadline": float(text("deadline") or 0),
-        "time": time.time(),
+        "guard": alive(number("guard.pid", 0)),
+        "deadline": float(number("deadline", 0)),
         "disk_free_gib": shutil.disk_usage(ROOT).free / 2**30,
     }
     print(json.dumps(report))
