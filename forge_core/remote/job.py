@@ -81,11 +81,9 @@ def report(host: Host, offset: int) -> Report:
     try:
         return Report.model_validate_json(answer)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "its answer"
-        raise HostFailed(
-            f"the host's report can't be read: {where}: {first['msg']}, not {first['input']!r:.80}"
-        ) from None
+        wrong = error.errors()[0]
+        where = ".".join(map(str, wrong["loc"])) or "report"
+        raise HostFailed(f"the host answers {where} = {wrong['input']!r:.80}: {wrong['msg']}") from None
 
 
 def watch(rental: Rental, show: Callable[[str], None] = print) -> int:

@@ -1,0 +1,139 @@
+"""A rented host that says and prints what it likes: nothing of it becomes a name, an option or an order here."""
+
+import json
+import shutil
+
+import pytest
+from project import ROOT, SCRIPTS, files_in, sha256, write
+
+from forge_core.remote import job
+from forge_core.remote.rental import choose
+from forge_core.remote.ssh import ANSWER, Host, HostFailed
+
+pytestmark = pytest.mark.slow
+REPORT = {"running": False, "status": 0, "log": "", "offset": 0, "gpus": [], "checkpoints": [], "guard": True}
+REPORT |= {"deadline": 4e9, "disk_free_gib": 1.0}
+CONFIG = "checkpoints/embedded/notes.txt"  # came with an ordinary pull
+NAMES = [
+    f"-F {CONFIG}",
+    f"-F{CONFIG}",
+    "forge_core",
+    "forge_core/cli.py",
+    ".git/hooks",
+    "../laptop",
+    "/etc",
+    "--",
+    "-F",
+]
+ORDERS = "\x1b[2J\x1b]0;owned\x07\x9b31m\rall is well\u202e"
+
+
+@pytest.fixture
+def host(project, loopback, account, forge, monkeypatch):
+    """A rented host; `says` has it report REPORT with changes, or any text."""
+    loopback.there = loopback.home / "forge"
+    monkeypatch.setenv("FORGE_REMOTE_DIR", str(loopback.there))
+    write(project, {name: (ROOT / name).read_bytes() for name in SCRIPTS} | {"forge_core/cli.py": "of here"})
+    loopback.provider = account([{}], loopback)
+    assert forge("up", "--profile", "embedded", "--yes")[0] == 0
+
+    def says(answer: dict | str) -> None:
+        text = answer if isinstance(answer, str) else json.dumps(REPORT | answer)
+        write(loopback.there, {"forge_core/remote/host/report.py": f"print({text!r})"})
+
+    loopback.says = says
+    return loopback
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_no_name_of_a_host_is_fetched_or_read_as_an_option(host, project, forge, running):
+    ran = project / "ran"
+    write(project, {CONFIG: f"Host *\n  ProxyCommand touch '{ran}'\n"})
+    write(host.there, {"checkpoints/embedded/a": "a", "runs/other/b": "b", "forge_core/cli.py": "of there"})
+    write(host.home, {"bin/ls": "#!/bin/sh\nprintf '%s\\n' " + " ".join(f"'{name}'" for name in NAMES)})
+    (host.home / "bin/ls").chmod(0o755)
+    host.says({"running": running, "checkpoints": NAMES})
+    forge("pull")
+    if not running:
+        job.watch(choose(), lambda line: None)
+    (host.home / "bin/ls").write_text(f"#!/bin/sh\n{shutil.which('ls')} \"$@\"\nprintf '%s\\n' -F {CONFIG}\n")
+    status, told = forge("pull")
+    assert status == 0, told
+    assert not ran.exists() and (project / "forge_core/cli.py").read_text() == "of here"
+    assert files_in(project / "checkpoints") == {"embedded/a", "embedded/notes.txt"}
+    assert not (project / "runs").exists() and not (project / ".git").exists()
+
+
+@pytest.fixture
+def connected(loopback, monkeypatch):
+    """A host that `answer(name, text)` makes print any text for one of its scripts."""
+    folder = loopback.home / "forge"
+    monkeypatch.setenv("FORGE_REMOTE_DIR", str(folder))
+    host = Host(loopback.config)
+
+    def answer(name: str, text: str) -> None:
+        write(folder, {f"forge_core/remote/host/{name}": f"cat <<'END'\n{text}\nEND" if name[-3:] == ".sh" else text})
+
+    host.answer = answer
+    return host
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ("no report" + ORDERS, "report"),
+        ("[]", "report"),
+        ("{}", "running"),
+        (json.dumps(REPORT | {"status": "0"}), "status"),
+        (json.dumps(REPORT | {"offset": -1}), "offset"),
+        (json.dumps(REPORT | {"checkpoints": [["a"]]}), "checkpoints.0"),
+        (json.dumps(REPORT | {"deadline": float("nan")}), "deadline"),
+    ],
+)
+def test_a_report_is_read_strictly(connected, answer, problem):
+    connected.answer("report.py", f"print({answer!r})")
+    with pytest.raises(HostFailed, match=rf"the host answers {problem} = "):
+        job.report(connected, 0)
+
+
+def test_an_answer_without_end_is_not_kept(connected):
+    connected.answer("report.py", f"print('x' * {ANSWER + 1})")
+    with pytest.raises(HostFailed, match="longer than 4 MiB"):
+        job.report(connected, 0)
+
+
+def test_what_is_shown_of_a_script_holds_no_orders(connected, capfd):
+    connected.run(f"printf '%s' '{ORDERS}'", show=True)
+    assert capfd.readouterr().out == "\\x1b[2J\\x1b]0;owned\\x07\\x9b31m\nall is well\\u202e\n"
+
+
+@pytest.mark.parametrize("answer", ["", "80 abc; rm -rf /", "1:127.0.0.1:22 " + "0" * 48, f"8888 {'0' * 48}{ORDERS}"])
+def test_a_tunnel_is_made_to_a_port_and_a_token_alone(connected, answer, monkeypatch):
+    connected.answer("lab.sh", answer)
+    monkeypatch.setattr(job.rent, "reach", lambda rental: connected)
+    with pytest.raises(HostFailed, match="should name JupyterLab's port and token"):
+        job.tunnel(None, 8888)
+
+
+def test_a_log_and_a_failure_are_shown_without_orders(host, forge):
+    host.says(
+        {"log": f"{ORDERS}\nstep {'9' * 5000}/1 {'9' * 5000} s left\n", "gpus": [f"1{ORDERS}, 2, 3, 4", "1", "a"]}
+    )
+    said = []
+    assert job.watch(choose(), said.append) == 0
+    assert "\\x1b[2J\\x1b]0;owned\\x07\\x9b31m\\rall is well\\u202e\nstep 999" in said[0]
+    assert all(character.isprintable() or character == "\n" for line in said for character in line)
+    write(host.there, {"forge_core/remote/host/report.py": f"import sys\nsys.exit({ORDERS!r})"})
+    status, told = forge("pull")
+    assert status == 2 and "on the host: status 1\n\\x1b[2J\\x1b]0;owned\\x07\\x9b31m" in told
+
+
+def test_what_is_started_again_is_what_was_fetched_while_it_trained(host, project, monkeypatch):
+    """A checkpoint is of use with the identity beside it, by which a new host knows that it is of the same training."""
+    monkeypatch.setattr(job, "POLL", 0.01)
+    stage = "checkpoints/embedded/grounding"
+    made = {f"{stage}/checkpoints/checkpoint-2/trainer_state.json": "{}", f"{stage}/checkpoints/identity.json": "{}"}
+    report = "forge_core/remote/host/report.py"
+    write(host.there, made | {report: (ROOT / report).read_bytes()})
+    assert job.watch(choose(), lambda line: None) == 1  # nothing runs there
+    assert {name: sha256(project / name) for name in made} == {name: sha256(host.there / name) for name in made}
