@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -96,7 +98,7 @@ def watch(rental: Rental, show: Callable[[str], None] = print) -> int:
         show(printable(text, lines=True))
 
     _, trained = wanted(rental)
-    offset, fetched, failed = 0, set(), 0
+    offset, fetched, came, failed = 0, set(), set(), 0
     host = rent.reach(rental)
     while True:
         try:
@@ -113,7 +115,8 @@ def watch(rental: Rental, show: Callable[[str], None] = print) -> int:
         if now.log:
             say(now.log.rstrip("\n"))
         say(summary(rental, now))
-        if not fetched.issuperset(now.checkpoints) and _fetch(host, trained, say):
+        _drop(came, now.checkpoints)
+        if not fetched.issuperset(now.checkpoints) and _fetch(host, trained, came, say):
             fetched.update(now.checkpoints)
         if time.time() > rental.deadline + 300:
             say("the guard has not stopped it at the deadline: stopping it from here")
@@ -160,13 +163,27 @@ def _again(rental: Rental, say: Callable[[str], None]) -> Host:
         time.sleep(POLL)
 
 
-def _fetch(host: Host, folder: str, say: Callable[[str], None]) -> bool:
+def _fetch(host: Host, trained: str, came: set[Path], say: Callable[[str], None]) -> bool:
+    """Fetch what was trained; the checkpoints that were not here before join `came`."""
+    before = _saved(trained)
     try:
-        host.pull(folder)
-        return True
+        host.pull(trained)
     except HostFailed as error:
-        say(f"{folder} was not fetched now ({error}); trying again")
+        say(f"{trained} was not fetched now ({error}); trying again")
         return False
+    came |= _saved(trained) - before
+    return True
+
+
+def _saved(trained: str) -> set[Path]:
+    return set((paths.ROOT / trained).glob("*/checkpoints/checkpoint-*"))
+
+
+def _drop(came: set[Path], there: list[str]) -> None:
+    """Remove those of `came` that training has removed on its host: it keeps the best and the last."""
+    for checkpoint in came - {paths.ROOT / name for name in there}:
+        shutil.rmtree(checkpoint)
+        came.remove(checkpoint)
 
 
 def summary(rental: Rental, now: Report) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 
 import pytest
 from project import ROOT, SCRIPTS, files_in, sha256, write
@@ -128,12 +129,34 @@ def test_a_log_and_a_failure_are_shown_without_orders(host, forge):
     assert status == 2 and "on the host: status 1\n\\x1b[2J\\x1b]0;owned\\x07\\x9b31m" in told
 
 
-def test_what_is_started_again_is_what_was_fetched_while_it_trained(host, project, monkeypatch):
-    """A checkpoint is of use with the identity beside it, by which a new host knows that it is of the same training."""
+def test_what_a_new_host_goes_on_from_was_fetched_while_it_trained(host, project, monkeypatch):
+    """A checkpoint is of use with the identity beside it: by that a new host knows it as one of the same training."""
     monkeypatch.setattr(job, "POLL", 0.01)
-    stage = "checkpoints/embedded/grounding"
-    made = {f"{stage}/checkpoints/checkpoint-2/trainer_state.json": "{}", f"{stage}/checkpoints/identity.json": "{}"}
-    report = "forge_core/remote/host/report.py"
-    write(host.there, made | {report: (ROOT / report).read_bytes()})
-    assert job.watch(choose(), lambda line: None) == 1  # nothing runs there
-    assert {name: sha256(project / name) for name in made} == {name: sha256(host.there / name) for name in made}
+    folder, report = "checkpoints/embedded/grounding/checkpoints", "forge_core/remote/host/report.py"
+    write(project, {f"{folder}/checkpoint-1/mine": "from another host"})
+    write(host.there, {f"{folder}/identity.json": "{}", report: (ROOT / report).read_bytes()})
+    tmux = ["tmux", "-S", str(host.there / ".forge" / "tmux")]
+    subprocess.run([*tmux, "new-session", "-d", "-s", "course", "cat"], check=True)
+    steps = iter((2, 4, 8, 10))
+
+    def train(line: str) -> None:
+        """A checkpoint a look; 2 is the best, so that it stays there beside the last."""
+        if not line.startswith("-- "):
+            return
+        step = next(steps, None)
+        if step is None:
+            subprocess.run([*tmux, "kill-session", "-t", "course"])
+            return
+        write(host.there, {f"{folder}/checkpoint-{step}/trainer_state.json": str(step)})
+        for old in (4, 8):
+            if old < step:
+                shutil.rmtree(host.there / folder / f"checkpoint-{old}", ignore_errors=True)
+
+    assert job.watch(choose(), train) == 1
+    assert files_in(project / folder) == {
+        "identity.json",
+        "checkpoint-1/mine",
+        "checkpoint-2/trainer_state.json",
+        "checkpoint-10/trainer_state.json",
+    }
+    assert sha256(project / folder / "identity.json") == sha256(host.there / folder / "identity.json")

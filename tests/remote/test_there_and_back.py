@@ -149,7 +149,7 @@ def test_from_nothing_to_verified_adapters_and_nothing_left_to_pay(checkout, hos
     status, said = forge("down")
     assert status == 0 and "instance 9001 is gone" in said, said
     assert provider.instances == {}
-    assert digests(checkout) == there and len(there) > 50
+    assert digests(checkout).items() >= there.items() and len(there) > 50  # and checkpoints that had their day there
     assert all(TOKEN.encode() not in file.read_bytes() for file in checkout.rglob("*") if file.is_file())
     account_key = ACCOUNT_KEY.encode()
     assert all(account_key not in file.read_bytes() for file in host.home.rglob("*") if file.is_file())
@@ -190,7 +190,9 @@ def test_the_host_stops_itself_at_the_deadline_by_its_own_key(project, host, acc
     keys = {key for method, path, _, key in provider.requests if (method, path) == ("PUT", "/api/v0/instances/9001/")}
     assert keys == {"instance-key-9001"}
     assert f"${disk.gb('embedded') * 0.2 / 730:.3f}/h" in forge("status")[1]  # $0.2 a GB and month
-    # started again to fetch what is there, it stays for 20 minutes
+    # started again after its end, to fetch what is there, it stays for 20 minutes
+    row = provider.instances[9001]
+    row["onstart"] = row["onstart"].replace(f"FORGE_DEADLINE={rental.deadline:.0f}", "FORGE_DEADLINE=1")
     rent.vast.start(9001)
     rent.reach(rental)
     provider.onstart[1].wait(20)
@@ -204,9 +206,8 @@ def test_the_host_stops_itself_when_the_course_has_ended_and_nobody_asks(project
     rent.up("embedded", lambda text: True)
     provider.onstart[0].wait(20)
     contact = host.project / ".forge" / "contact"
-    for file in (contact, contact.with_name("status")):
-        file.write_text("0")
-        os.utime(file, (1, 1))
+    for name in ("status", "job"):
+        contact.with_name(name).write_text("0")
     assert provider.halted.wait(30) and provider.instances[9001]["intended_status"] == "stopped"
     rent.vast.start(9001)  # to fetch what is there: the time begins anew
     provider.onstart[1].wait(20)
