@@ -67,6 +67,7 @@ _LIKE_BASE64 = (  # these could be a part of a picture in a notebook, so nothing
     ("Twilio key", "SK", r"[0-9a-f]{32}(?![\w+/=])"),
     ("Databricks token", "dapi", r"[0-9a-f]{32}(?![\w+/=])"),
 )
+BY_VARIABLE = "secret by its variable's name"
 # NAME=value, "NAME": 'value': a word with letters and digits that is no path
 _ASSIGNED = rb"""["']?[ \t]?[:=][ \t]?["']?(?![/~.])(?=[^\s"'0-9]{0,99}[0-9])(?=[^\s"'A-Za-z]{0,99}[A-Za-z])"""
 # Kind, literal, pattern that begins with the literal. With (?i) in any case; the literal is in lower case then.
@@ -93,11 +94,11 @@ _IN_CONTEXT = (
     ("password in a URL", b"://", rb"""(?<=[a-z0-9])://[^\0- /?#:@"'<>{}$*]{1,80}:[^\0- /?#@"'<>{}$*]{3,200}@[\w.-]"""),
     ("Jupyter token", b"token=", rb"token=[0-9a-f]{48}(?![0-9a-f])"),
     *(
-        ("secret by its variable's name", name, name + _ASSIGNED + rb"[\w+/=-]{20,}(?![\w+/=~.(\[-])")
+        (BY_VARIABLE, name, name + _ASSIGNED + rb"[\w+/=-]{20,}(?![\w+/=~.(\[-])")
         for name in (b"_KEY", b"_TOKEN", b"_SECRET", b"_PAT", b"_CREDENTIALS")
     ),
     *(
-        ("secret by its variable's name", name, name + _ASSIGNED + rb"[\w+/=~.!@#%^&*-]{8,}(?![\w.(\[-])")
+        (BY_VARIABLE, name, name + _ASSIGNED + rb"[\w+/=~.!@#%^&*-]{8,}(?![\w.(\[-])")
         for name in (b"PASSWORD", b"_PASSWD", b"_PASS", b"_PWD")
     ),
 )
@@ -170,6 +171,7 @@ def _find_in(file: str, root: str, values: dict[bytes, str]) -> list[Leak]:
                 found = set(_places(opened, values))
     except FileNotFoundError:
         return []
+    found -= {(line, BY_VARIABLE) for line, kind in found if kind != BY_VARIABLE}  # known better
     kinds, shown = _in_name(file, values)
     leaks = [Leak(file, 0, kind, shown) for kind in sorted(kinds)]
     return leaks + [Leak(file, line, kind, f"{shown}:{line}") for line, kind in sorted(found)]
