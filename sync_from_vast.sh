@@ -43,7 +43,7 @@ staging() {
 fetch() {
     local status=0
     over_paths staging.py manifest > "$work/listed" || die 1 "the files on the host could not be listed"
-    over_paths leaks.py "" > "$work/leaks" || [ $? -eq 1 ] || die 1 "the files on the host could not be searched"
+    over_paths leaks.py --names > "$work/leaks" || [ $? -eq 1 ] || die 1 "the files on the host could not be searched"
     staging plan "${PATHS[@]}" || die 1 "nothing was moved"
     rsync_over_ssh "$1" --files-from="$work/wanted" --from0 --partial-dir=.rsync-partial --link-dest="$root" \
         -- "$HOST:$REMOTE_DIR/" .vast/incoming/ || status=$?
@@ -64,6 +64,6 @@ fetch -t || fetch -tc || fetch -tc || {
     cat "$work/differing"
     die 4 "these files changed during each of three copies: nothing was moved"
 }
-(cd .vast/incoming && python3 -I ../../forge_core/remote/leaks.py -0) < "$work/wanted" >> "$work/leaks" || [ $? -eq 1 ]
+(cd .vast/incoming && python3 -I ../../forge_core/remote/leaks.py --names -0) < "$work/wanted" >> "$work/leaks" || [ $? -eq 1 ]
 staging plan "${PATHS[@]}"
 staging move

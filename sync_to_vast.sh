@@ -22,15 +22,52 @@ NEVER+=('*.pem' '*.key' '*.p12' '*.pfx' '*.ppk' .rsync-partial)
 NEVER+=(.vast_api_key vast_api_key kaggle.json credentials 'credentials.[!p]*') # but credentials.py
 EXCLUDE=("${NEVER[@]/#/--exclude=}")
 
+# The names of what git does not ignore below a folder ("" or "sub/"), each ended by a NUL. git is asked, so all its rules
+# count, wherever they are written; submodules and other repositories in the tree answer for themselves.
+unignored() {
+    local name
+    "${GIT[@]}" -C "./$1" ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' name; do
+        name=$1${name%/}
+        if [ -L "$name" ] || [ -f "$name" ]; then
+            printf '%s\0' "$name"
+        elif [ -e "$name/.git" ]; then
+            (GIT=(git) && unignored "$name/") || exit
+        fi
+    done
+}
+
+# Names, without those in which a part is one of NEVER, in any case.
+without_keys() {
+    local name pattern LC_ALL=C
+    shopt -s nocasematch
+    while IFS= read -r -d '' name; do
+        for pattern in "${NEVER[@]}"; do
+            # shellcheck disable=SC2053
+            [[ /$name/ != */$pattern/* ]] || continue 2
+        done
+        printf './%s\0' "${name#./}" # without ./ rsync leaves out what begins with # or ;
+    done
+}
+
 # What is to be sent, as hard links in $work/outgoing, so that what is searched for secrets is what is sent.
 collect() {
     local path
     mkdir "$work/outgoing"
-    rsync -rpt "${EXCLUDE[@]}" --filter=':- .gitignore' --link-dest="$root" ./ "$work/outgoing/"
+    command -v git > /dev/null || die 2 "git is not installed; it says what is not to be sent: nothing was sent"
+    # shellcheck disable=SC2046
+    unset $(git rev-parse --local-env-vars) # of another repository
+    GIT=(git)
+    if ! [ -e .git ] || [ -n "$(git rev-parse --show-cdup)" ]; then # a downloaded tree: an empty repository reads its rules
+        git init -q "$work/empty"
+        GIT+=("--git-dir=$root/$work/empty/.git" --work-tree=.)
+    fi
+    unignored "" > "$work/unignored" || die 2 "git does not say what it ignores: nothing was sent"
     for path in ${PATHS[@]+"${PATHS[@]}"}; do
         [ -d "$path" ] || die 2 "no such folder: $path"
-        rsync -rptR "${EXCLUDE[@]}" --link-dest="$root" "./$path" "$work/outgoing/"
-    done
+        find -H "./$path" ! -type d -print0
+    done > "$work/named"
+    cat "$work/unignored" "$work/named" | without_keys > "$work/files"
+    rsync -pt --files-from="$work/files" --from0 --link-dest="$root" ./ "$work/outgoing/"
 }
 
 refuse_secrets() {

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -67,7 +68,9 @@ def test_skypilot_takes_the_task_and_leaves_secrets_and_outputs_here(skypilot, t
 def test_what_git_ignores_stays_here_too():
     ours, theirs = (set((ROOT / name).read_text().splitlines()) for name in (".skyignore", ".gitignore"))
     assert {line for line in theirs if line and not line.startswith("#")} <= ours
-    assert "/.git" in ours
+    never = re.findall(r"^NEVER\+?=\((.*?)\)", (ROOT / "sync_to_vast.sh").read_text(), re.MULTILINE)
+    names = {name.strip("'") for line in never for name in line.split()}
+    assert len(names) > 20 and not [name for name in names if not ours & {name, f"/{name}", f"{name}/", f"/{name}/"}]
 
 
 def test_secrets_are_named_and_empty():

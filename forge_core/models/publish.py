@@ -6,12 +6,9 @@ base, and scores there are not the merged model's, so `merge` measures anew. Tor
 
 import glob
 import json
-import os
-import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from fnmatch import fnmatch
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,17 +19,12 @@ from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS, filter_repo_objects, 
 from forge_core import __version__
 from forge_core.data.download_errors import DownloadError, clear_errors
 from forge_core.paths import locate
+from forge_core.remote.leaks import find
 from forge_core.results import digest, write_json
+from forge_core.text import printable
 
 NEW_TOKENS = {1: 32, 2: 256}  # at most, in an answer of each stage
-SECRET_NAMES = (".env*", "*.env", "*.pem", "*.key", "*.p12", "*.pfx", "id_rsa*", "id_ed25519*", "id_ecdsa*", "*netrc")
 PICKLES = (".bin", ".ckpt", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pth")
-# A W&B key of the older kind is 40 hex digits as a commit is, so it counts only beside its name.
-TOKEN = re.compile(
-    rb"\bhf_(?:oauth_|jwt_)?[A-Za-z0-9]{20}|\bapi_org_[A-Za-z0-9]{20}|wandb_v\d_\w{20}"
-    rb"|(?i:wandb|api_?key|password)[^\n]{0,12}?\b[0-9a-f]{40}\b"
-    rb"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
-)
 
 
 class PushError(DownloadError):
@@ -165,36 +157,35 @@ def sendable(folder: Path) -> dict[str, int]:
     """
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is no folder")
-    found = (path.relative_to(folder).as_posix() for path in sorted(folder.glob("**/*")) if path.is_file())
+    found = (path.relative_to(folder).as_posix() for path in sorted(folder.glob("**/*")) if _is_no_folder(path))
     names = list(filter_repo_objects(found, ignore_patterns=DEFAULT_IGNORE_PATTERNS))  # .git and the hub's cache
-    refused = [f"{name} ({reason})" for name in names if (reason := _objection(folder / name))]
+    leaks = find(names, str(folder))
+    refused = [f"{leak.place} ({leak.kind})" for leak in leaks]
+    others = [name for name in names if name not in {leak.file for leak in leaks}]
+    refused += [f"{printable(name)} ({reason})" for name in others if (reason := _objection(folder / name))]
     if refused or not names:
         reason = f"remove {', '.join(refused)}" if refused else "it is empty"
         raise ValueError(f"{folder}: nothing is sent; {reason}")
     return {name: (folder / name).stat().st_size for name in names}
 
 
+def _is_no_folder(path: Path) -> bool:
+    return path.is_symlink() or not path.is_dir()
+
+
 def _objection(path: Path) -> str:
-    """Why a file must not be sent; "" where it may."""
-    name = path.name.lower()
-    if any(fnmatch(name, pattern) for pattern in SECRET_NAMES):
-        return "by its name a secret"
-    if name.endswith(PICKLES):
-        return "may be a pickle; weights go as safetensors"
-    if not name.endswith(".safetensors") and _holds_token(path.read_bytes()):
-        return "has a token or key in it"
-    return ""
-
-
-def _holds_token(data: bytes) -> bool:
-    own = filter(None, (get_token(), os.environ.get("WANDB_API_KEY")))
-    return bool(TOKEN.search(data)) or any(token.encode() in data for token in own)
+    """Why a file must not be sent, besides secrets; "" where it may."""
+    if path.is_symlink():
+        return "a link; what it leads to is not sent"
+    if not path.is_file():
+        return "no file"
+    return "may be a pickle; weights go as safetensors" if path.name.lower().endswith(PICKLES) else ""
 
 
 def plan(folder: Path, repo: str, files: dict[str, int], private: bool) -> str:
     """What is about to be sent, and where to, for a person to read; sizes in bytes."""
     total = sum(files.values())
-    lines = [f"{size:>15,}  {name}" for name, size in files.items()]
+    lines = [f"{size:>15,}  {printable(name)}" for name, size in files.items()]
     lines.append(f"{total:>15,}  bytes ({total / 2**20:.1f} MiB) in {len(files)} files of {folder}")
     return "\n".join([*lines, f"to {constants.ENDPOINT}/{repo}, {'private' if private else 'PUBLIC'}"])
 

@@ -73,7 +73,7 @@ def _digest(name: str) -> str:
 
 def plan(*paths: str) -> int:
     """Write what to copy: names for rsync in `wanted`, their list in `manifest`, what is not copied in `skipped`."""
-    leaked, wanted, skipped = {leak.rsplit(":", 2)[0] for leak in _lines("leaks")}, {}, set()
+    leaked, wanted, skipped = {leak.partition("\t")[0] for leak in _lines("leaks")}, {}, set()
     for line in _lines("listed"):
         what, _, name = line.partition("  ")
         if problem := _problem(what, name, paths):
@@ -155,10 +155,10 @@ def move() -> int:
 def _report(files: int, size: int) -> int:
     for line in _lines("skipped"):
         print(f"not copied, {_shown(line)}")
-    leaks = sorted(set(_lines("leaks")))
-    for leak in leaks:
-        print(f"withheld, a secret in {_shown(leak)}")
-    withheld = len({leak.rsplit(":", 2)[0] for leak in leaks})
+    leaks = sorted({leak.partition("\t")[::2] for leak in _lines("leaks")})
+    for _, said in leaks:
+        print(f"withheld, a secret in {_shown(said)}")
+    withheld = len({name for name, _ in leaks})
     print(f"{files} files, {size} bytes, each as SHA-256 says ({PROOF}); withheld: {withheld}")
     return WITHHELD if leaks else 0
 

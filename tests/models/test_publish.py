@@ -24,6 +24,8 @@ def run(*arguments, answer=None):
 
 KEY = "0123456789abcdef" * 2 + "01234567"  # as long as a W&B key, and as a commit
 WEIGHTS = bytes(range(256)) * 40
+HEADER = json.dumps({"__metadata__": {"note": "hf_" + "aB3" * 11}}).encode()
+SAFETENSORS = len(HEADER).to_bytes(8, "little") + HEADER + WEIGHTS
 FILES = {
     "README.md": b"---\nlibrary_name: transformers\n---\n",
     "model.safetensors": WEIGHTS,
@@ -120,31 +122,45 @@ def test_what_git_and_the_hub_keep_in_the_folder_stays_here(hub, folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "reason"),
+    ("name", "data", "removed"),
     [
-        (".env", b"A=b", "by its name a secret"),
-        ("keys/server.PEM", b"", "by its name a secret"),
-        ("id_rsa", b"", "by its name a secret"),
-        (".netrc", b"", "by its name a secret"),
-        ("training_args.bin", b"", "may be a pickle; weights go as safetensors"),
-        ("sub/optimizer.pt", b"", "may be a pickle; weights go as safetensors"),
-        ("rows.pkl", b"", "may be a pickle; weights go as safetensors"),
-        ("log.txt", b"login with hf_" + b"aB3" * 11, "has a token or key in it"),
-        ("run.sh", f"export WANDB_API_KEY={KEY}".encode(), "has a token or key in it"),
-        ("settings.json", json.dumps({"wandb_api_key": KEY}).encode(), "has a token or key in it"),
-        ("notes", f"machine api.wandb.ai\n  login user\n  password {KEY}\n".encode(), "has a token or key in it"),
-        ("new.txt", b"wandb_v1_" + b"Ab3_" * 20, "has a token or key in it"),
-        ("ours.txt", b"the key of this machine: short-but-ours", "has a token or key in it"),
-        ("x.txt", b"-----BEGIN OPENSSH PRIVATE KEY-----\n", "has a token or key in it"),
+        (".env", b"A=b", ".env (by its name a secret)"),
+        ("keys/server.PEM", b"", "keys/server.PEM (by its name a secret)"),
+        ("id_rsa", b"", "id_rsa (by its name a secret)"),
+        (".netrc", b"", ".netrc (by its name a secret)"),
+        ("training_args.bin", b"", "training_args.bin (may be a pickle; weights go as safetensors)"),
+        ("sub/optimizer.pt", b"", "sub/optimizer.pt (may be a pickle; weights go as safetensors)"),
+        ("rows.pkl", b"", "rows.pkl (may be a pickle; weights go as safetensors)"),
+        ("log.txt", b"\nlogin with hf_" + b"aB3" * 11, "log.txt:2 (Hugging Face token)"),
+        ("run.sh", f"export WANDB_API_KEY={KEY}".encode(), "run.sh:1 (W&B key)"),
+        ("settings.json", json.dumps({"wandb_api_key": KEY}).encode(), "settings.json:1 (W&B key)"),
+        ("notes", f"machine api.wandb.ai\n  login user\n  password {KEY}\n".encode(), "notes:3 (W&B key)"),
+        ("new.txt", b"wandb_v1_" + b"Ab3_" * 20, "new.txt:1 (W&B key)"),
+        ("ours.txt", b"the key of this machine: short-but-ours", "ours.txt:1 (value of WANDB_API_KEY)"),
+        ("x.txt", b"-----BEGIN OPENSSH " + b"PRIVATE KEY-----\n" + b"aB3" * 11, "x.txt:2 (private key)"),
+        ("x.safetensors", SAFETENSORS, "x.safetensors:1 (Hugging Face token)"),
+        ("sub/hf_" + "aB3" * 11 + ".json", b"", "sub/*** (Hugging Face token in a name)"),
+        ("a\x1b[2J\n.pt", b"", r"a\x1b[2J\n.pt (may be a pickle; weights go as safetensors)"),
     ],
 )
-def test_secrets_and_pickles_are_refused(hub, folder, monkeypatch, name, data, reason):
+def test_secrets_and_pickles_are_refused(hub, folder, monkeypatch, name, data, removed):
     monkeypatch.setenv("WANDB_API_KEY", "short-but-ours")
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes(data)
     done = run("push", folder, REPO, "--yes")
     assert done.exit_code == 2 and done.stdout == "" and hub.requests == []
-    assert done.stderr == f"{folder}: nothing is sent; remove {name} ({reason})\n"
+    assert done.stderr == f"{folder}: nothing is sent; remove {removed}\n"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "sub", "nothing"])
+def test_a_link_is_refused_by_its_name(hub, folder, tmp_path, name):
+    (tmp_path / "outside" / "sub").mkdir(parents=True)
+    for file in ("model.safetensors", "sub/x.txt"):
+        (tmp_path / "outside" / file).write_text("private")
+    (folder / "link.json").symlink_to(tmp_path / "outside" / name)
+    done = run("push", folder, REPO, "--yes")
+    assert done.exit_code == 2 and done.stdout == "" and hub.requests == []
+    assert done.stderr == f"{folder}: nothing is sent; remove link.json (a link; what it leads to is not sent)\n"
 
 
 @pytest.mark.parametrize(

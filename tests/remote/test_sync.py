@@ -22,7 +22,7 @@ SECRET_FILES = [
         "credentials",
         "credentials.json",
     ),
-    *(".git/config", "wandb/run/files/x", ".vast/known_hosts", ".ssh/config", ".aws/config", ".venv/bin/x"),
+    *(".git/hooks/x", "wandb/run/files/x", ".vast/known_hosts", ".ssh/config", ".aws/config", ".venv/bin/x"),
     *(
         "id_ed25519",
         "keys/id_rsa_vast",
@@ -30,6 +30,8 @@ SECRET_FILES = [
         "server.pem",
         "keys/a.key",
         "forge_core/__pycache__/x.pyc",
+        "keys/ID_RSA",
+        "Server.PEM",
     ),
 ]
 IGNORED = ["runs/a/log.txt", "data/raw.zip", "checkpoints/a/final/x.safetensors", "checkpoints/b/x.safetensors"]
@@ -72,12 +74,94 @@ def on_the_host(project, program: str, script: str) -> None:
 
 
 def test_what_git_ignores_and_what_holds_keys_stays_here(project):
+    git(project, "init", "-q")
     write(project.folder, {name: name for name in SECRET_FILES + IGNORED})
     sent = project.push()
     assert sent.returncode == 0, sent.stderr
     assert files_in(project.there) == SENT
     assert f"sent {len(SENT)} new or changed files" in sent.stdout
     assert all(sha256(project.there / name) == sha256(project.folder / name) for name in SENT)
+
+
+RULES = {".gitignore": "foo\\ \n\\#x\n\\!x\n*.log\n!kept.log\nrules/\n", "sub/.gitignore": "*\n!kept\n"}
+IGNORED_BY_RULES = ["foo ", "#x", "!x", "a.log", "docs/rules/x", "sub/x"]
+KEPT_BY_RULES = ["foo", "kept.log", "sub/kept", "docs/#x.md", ";x", "-rf", 'it\'s "so"\n.md', "q/a b"]
+
+
+@pytest.mark.parametrize("checkout", [True, False])
+def test_rules_mean_what_they_mean_to_git(project, checkout):
+    if checkout:
+        git(project, "init", "-q")
+    rules = RULES | {".gitignore": (project.folder / ".gitignore").read_text() + RULES[".gitignore"]}
+    write(project.folder, rules | {name: name for name in IGNORED_BY_RULES + KEPT_BY_RULES})
+    sent = project.push(GIT_DIR="/nowhere")  # as a hook of git has it
+    assert sent.returncode == 0, sent.stderr
+    assert files_in(project.there) == SENT | set(KEPT_BY_RULES)
+
+
+@pytest.mark.parametrize("ignore", [".config/git/ignore", "mine"])
+def test_rules_outside_the_tree_count_too(project, ignore):
+    git(project, "init", "-q")
+    write(project.folder, {".git/info/exclude": "*.draft\n", "docs/x.draft": "x", "docs/x.mine": "x", "docs/x.md": "x"})
+    config = "[core]\n\texcludesFile = ~/mine\n" if ignore == "mine" else ""
+    write(project.folder.parent / "laptop", {".gitconfig": config, ignore: "*.mine\n"})
+    sent = project.push()
+    assert sent.returncode == 0, sent.stderr
+    assert files_in(project.there) == SENT | {"docs/x.md"}
+
+
+def test_what_git_tracks_goes_though_a_rule_ignores_it(project):
+    git(project, "init", "-q")
+    write(project.folder, {"runs/tracked": "x", "runs/ignored": "x", "docs/deleted": "x", ".env": "x"})
+    git(project, "add", "--force", "runs/tracked", "docs/deleted", ".env")
+    (project.folder / "docs/deleted").unlink()
+    assert project.push().returncode == 0
+    assert files_in(project.there) == SENT | {"runs/tracked"}
+
+
+def test_a_repository_in_the_tree_has_its_own_rules(project):
+    git(project, "init", "-q")
+    write(project.folder, {"vendor/tool/.gitignore": "build\n", "vendor/tool/build/x": "x", "vendor/tool/x": "x"})
+    write(project.folder, {"vendor/tool/.git/info/exclude": "y\n", "vendor/tool/y": "y"})
+    git(project, "-C", "vendor/tool", "init", "-q")
+    assert project.push().returncode == 0
+    assert files_in(project.there) == SENT | {"vendor/tool/.gitignore", "vendor/tool/x"}
+
+
+def test_no_link_is_sent_and_none_is_followed(project, tmp_path):
+    write(tmp_path / "outside", {"x": "x"})
+    (project.folder / "docs/link").symlink_to(tmp_path / "outside")
+    (project.folder / "docs/link.md").symlink_to(tmp_path / "outside/x")
+    assert project.push().returncode == 0
+    assert files_in(project.there) == SENT
+
+
+def test_a_folder_that_is_named_may_lie_on_another_disk(project, tmp_path):
+    write(tmp_path / "disk", {"a/final/x": "x", "a/.env": "x"})
+    (project.folder / "checkpoints").symlink_to(tmp_path / "disk")
+    assert project.push("checkpoints/a").returncode == 0
+    assert files_in(project.there) == SENT | {"checkpoints/a/final/x"}
+
+
+def test_without_gits_answer_nothing_is_sent(project, tmp_path):
+    (tmp_path / "bin").mkdir()
+    for folder in reversed(os.environ["PATH"].split(":")):
+        for program in os.listdir(folder) if os.path.isdir(folder) else ():
+            (tmp_path / "bin" / program).unlink(missing_ok=True)
+            (tmp_path / "bin" / program).symlink_to(os.path.join(folder, program))
+    (tmp_path / "bin" / "git").unlink()
+    refused = project.push(PATH=str(tmp_path / "bin"))
+    assert refused.returncode == 2 and "git is not installed" in refused.stderr
+    git(project, "init", "-q")
+    write(project.folder, {".git/index": "damaged"})
+    refused = project.push()
+    assert refused.returncode == 2 and "git does not say what it ignores: nothing was sent" in refused.stderr
+    assert not project.there.exists()
+
+
+def git(project, *arguments) -> None:
+    environment = {"HOME": str(project.folder.parent / "laptop"), "PATH": os.environ["PATH"]}
+    subprocess.run(["git", *arguments], cwd=project.folder, env=environment, check=True)
 
 
 def test_ignored_folders_go_when_they_are_named_and_their_keys_stay(project):
@@ -99,11 +183,19 @@ def test_a_second_push_sends_what_has_changed_and_deletes_nothing(project):
 
 
 def test_a_secret_in_a_file_refuses_the_push_and_is_not_shown(project):
-    write(project.folder, {"docs/notes.md": f"one\ntoken: {HF_TOKEN}\n", "docs/key.md": "the-key-of-this-laptop"})
+    write(
+        project.folder,
+        {
+            f"docs/{HF_TOKEN}.md": "",
+            "docs/notes.md": f"one\ntoken: {HF_TOKEN}\n",
+            "docs/key.md": "the-key-of-this-laptop",
+        },
+    )
     refused = project.push(VAST_API_KEY="the-key-of-this-laptop")
     assert refused.returncode == 3 and "nothing was sent" in refused.stderr
     assert "docs/notes.md:2: Hugging Face token\n" in refused.stdout
     assert "docs/key.md:1: value of VAST_API_KEY\n" in refused.stdout
+    assert "docs/***: Hugging Face token in a name\n" in refused.stdout
     assert HF_TOKEN not in refused.stdout + refused.stderr
     assert "the-key-of" not in refused.stdout + refused.stderr
     assert not project.there.exists()
@@ -204,14 +296,15 @@ def test_files_with_secrets_are_withheld_and_the_rest_comes(project):
         project.there,
         {"runs/a/ok": "x", "runs/a/b c.txt": f"\n{HF_TOKEN}", "checkpoints/a": b"\0of-a-kind-nobody-knows"},
     )
-    write(project.there, {"runs/a/local.txt": "known-only-to-the-laptop"})
+    write(project.there, {"runs/a/local.txt": "known-only-to-the-laptop", f"runs/a/{HF_TOKEN}.txt": "x"})
     pulled = project.pull("runs", "checkpoints", MY_TOKEN="known-only-to-the-laptop")
     assert pulled.returncode == 3
     assert files_in(project.folder / "runs") == {"a/ok"}
     assert "withheld, a secret in runs/a/b c.txt:2: Hugging Face token\n" in pulled.stdout
     assert "withheld, a secret in checkpoints/a:1: value of WANDB_API_KEY\n" in pulled.stdout
     assert "withheld, a secret in runs/a/local.txt:1: value of MY_TOKEN\n" in pulled.stdout
-    assert "1 files, 1 bytes" in pulled.stdout and "withheld: 3" in pulled.stdout
+    assert "withheld, a secret in runs/a/***: Hugging Face token in a name\n" in pulled.stdout
+    assert "1 files, 1 bytes" in pulled.stdout and "withheld: 4" in pulled.stdout
     shown = pulled.stdout + pulled.stderr
     assert not [value for value in (HF_TOKEN, "of-a-kind-", "known-only-") if value in shown]
     assert not (project.folder / ".vast/incoming").exists()
