@@ -12,8 +12,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from forge_core.data.archives import check_zip
 from forge_core.data.schema import RowError
+from forge_core.data.unpacking import check_zip
 
 INSIDE = "::"  # between an archive and its member
 _UNREADABLE = (
