@@ -119,7 +119,7 @@ class _Limits:
     def admit(self, name: str, plain: bool, size: int) -> None:
         """Count a member of `size` bytes in; raises ArchiveError where it must not be used."""
         self.members, self.total, self.last = self.members + 1, self.total + size, name
-        problem = _misnamed(name)
+        problem = misnamed(name)
         if not problem and not plain:
             problem = "is a link or a special file, or encrypted"
         elif size > MAX_MEMBER:
@@ -138,7 +138,7 @@ class _Limits:
         return ArchiveError(f"{self.archive}: member '{_shown(name)}' {problem}; the archive is not used")
 
 
-def _misnamed(name: str) -> str:
+def misnamed(name: str) -> str:
     """What is wrong with the name of a member; empty where nothing is."""
     parts = name.split("/")
     if name[:1] == "/" or ".." in parts or "\\" in name or "\0" in name or name[1:2] == ":":
