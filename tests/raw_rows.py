@@ -51,6 +51,17 @@ def picture(kind="PNG", size=(64, 48)):
     return buffer.getvalue()
 
 
+def eps() -> bytes:
+    """A drawing for which PIL runs Ghostscript."""
+    return b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+
+
+def without_pixels() -> bytes:
+    """A PNG without its data, on which PIL fails with an IndexError."""
+    data = picture()
+    return data[: data.index(b"IDAT") - 4] + data[data.index(b"IEND") - 4 :]
+
+
 def write_subset(raw: Path, stage: int, rows: list, images: dict[str, bytes] | None = None, name="sandbox_web") -> Path:
     """Write a subset's JSON and its zip below raw/stage{N}; returns raw."""
     folder = raw / f"stage{stage}"

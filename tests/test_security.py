@@ -34,6 +34,15 @@ def test_the_package_runs_no_code_that_it_reads(path):
     assert found == []
 
 
+def test_pictures_are_opened_in_one_place_by_formats_that_run_nothing():
+    """PIL reads EPS by running Ghostscript, whatever the file is called."""
+    opening = re.compile(r"(\bImage\.open|\bimread|\bload_image)$")
+    modules = [*MODULES, *(ROOT / "benchmarks").rglob("*.py")]
+    found = [(path.name, call[1].get("formats")) for path in modules for call in calls(path) if opening.search(call[0])]
+    assert found == [("images.py", "FORMATS")]
+    assert not any("from PIL.Image import" in path.read_text() for path in modules)
+
+
 @pytest.mark.parametrize("document", ["security.md", "CONTRIBUTING.md"])
 def test_tests_that_documents_name_are_there(document):
     text = (ROOT / "docs" / document).read_text()

@@ -8,7 +8,6 @@ second run goes on where the first one stopped. Only loopback is reachable.
 """
 
 import argparse
-import io
 import json
 import re
 from collections.abc import Iterator
@@ -18,11 +17,11 @@ from pathlib import Path
 from random import Random
 from threading import Thread
 
-from PIL import Image
 from playwright.sync_api import Browser, Error, Page, Route, sync_playwright
 
 from benchmarks.forgespot.pages import FAMILIES, page
 from benchmarks.forgespot.words import like, phrase
+from forge_core.data.images import rgb
 
 VIEWPORTS = {"desktop": (1280, 800), "tablet": (820, 1180), "phone": (390, 844)}
 SHARES = (0.55, 0.2, 0.25)
@@ -188,9 +187,7 @@ def main() -> None:
         rng = Random(arguments.seed * 1000003 + done)
         for row, picture in screens(browser, arguments.site, rng):
             row["image"] = f"{arguments.seed}_{done:05d}.webp"
-            Image.open(io.BytesIO(picture)).convert("RGB").save(
-                images / row["image"], quality=arguments.quality, method=3
-            )
+            rgb(picture, row["image"]).save(images / row["image"], quality=arguments.quality, method=3)
             file.write(json.dumps(row, separators=(",", ":")) + "\n")
             file.flush()
             done += 1

@@ -21,6 +21,7 @@ from benchmarks.forgespot.words import ICONS
 from forge_core.actions.prompts import system_prompt
 from forge_core.capture.rows import instruction
 from forge_core.capture.store import Item
+from forge_core.data.images import open_image
 
 SLOTS, UNKNOWN = 5, 255  # letters that a patch may hold
 CODE = {letter: number for number, letter in enumerate(LETTERS, 1)}  # 0: no letter
@@ -80,8 +81,7 @@ class Samples(IterableDataset):
             return draw(rng, self.fonts)
         images, line = rng.choice(self.rows)
         row = json.loads(line)
-        with Image.open(images / row["image"]) as image:
-            return image.convert("RGB"), row
+        return open_image(images / row["image"]), row
 
     def squeeze(self, image: Image.Image) -> np.ndarray:
         """(3, tile, tile) uint8, as the processor makes it, before normalisation."""

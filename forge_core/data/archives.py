@@ -6,31 +6,18 @@ fetched them: a note in their place says what they were and where their images l
 only plain files and folders inside the destination pass, and none that is out of proportion.
 """
 
-import gzip
-import io
 import json
-import lzma
 import os
 import shutil
-import stat
 import string
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Iterator
 from functools import cache
 from itertools import islice, product
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+
+from forge_core.data.unpacking import ArchiveError, extract
 
 MARKER = ".unpacked.json"
 GONE = ".gone.json"  # ends the name of the note that stands for an archive whose files went
-MAX_MEMBER = 256 << 20  # bytes of one file; a screenshot has a few MiB
-MAX_RATIO = 100  # unpacked to packed bytes; images hardly shrink
-SMALL = 16 << 20  # bytes for which the ratio does not matter
-
-
-class ArchiveError(ValueError):
-    """An archive that is incomplete, broken or hostile; the message names archive and member."""
 
 
 def find(folder: Path, stem: str) -> Path:
@@ -104,27 +91,6 @@ def parts(archive: Path) -> list[Path]:
     return found
 
 
-def check_zip(archive: Path) -> zipfile.ZipFile:
-    """Open a zip of which every member has been looked at. Raises ArchiveError, FileNotFoundError."""
-    try:
-        zipped = zipfile.ZipFile(archive)
-    except zipfile.BadZipFile as error:
-        raise ArchiveError(f"{archive}: broken or incomplete archive ({error})") from None
-    try:
-        if not any(member.file_size for member in zipped.infolist()):
-            raise ArchiveError(f"{archive}: the archive holds no file")
-        for member in zipped.infolist():
-            mode = stat.S_IFMT(member.external_attr >> 16)
-            plain = mode in (0, stat.S_IFREG, stat.S_IFDIR) and not member.flag_bits & 1
-            # orig_filename: ZipInfo cuts the name at a null byte and swaps separators
-            size, packed = member.file_size, member.compress_size
-            _check(archive, member.orig_filename, plain, size, size, packed)
-    except ArchiveError:
-        zipped.close()
-        raise
-    return zipped
-
-
 def unpack(archive: Path, destination: Path) -> Path:
     """Unpack `archive` (a zip, a wheel, or a tar.gz that may be in parts) into `destination`, once, and return it.
 
@@ -141,7 +107,8 @@ def unpack(archive: Path, destination: Path) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        _extract(archive, files, partial)
+        (partial / MARKER).touch()  # no member can take its place
+        extract(archive, files, partial)
         (partial / MARKER).write_text(json.dumps(identity))
         shutil.rmtree(destination, ignore_errors=True)
         partial.rename(destination)
@@ -203,88 +170,3 @@ def _gone(archive: Path) -> dict | None:
 
 def _numbered_parts(archive: Path) -> list[Path]:
     return sorted(path for path in archive.parent.glob("*.part_*") if path.name.startswith(f"{archive.name}.part_"))
-
-
-def _extract(archive: Path, files: list[Path], folder: Path) -> None:
-    try:
-        if archive.suffix in (".zip", ".whl"):
-            _extract_zip(archive, folder)
-        else:
-            _extract_tar(archive, files, folder)
-    except (
-        zipfile.BadZipFile,
-        tarfile.TarError,
-        gzip.BadGzipFile,
-        zlib.error,
-        lzma.LZMAError,
-        EOFError,
-        RuntimeError,
-    ) as error:
-        raise ArchiveError(f"{archive}: broken or incomplete archive ({error})") from None
-
-
-def _extract_zip(archive: Path, folder: Path) -> None:
-    with check_zip(archive) as zipped:
-        _check_space(archive, sum(member.file_size for member in zipped.infolist()), folder)
-        zipped.extractall(folder)
-
-
-def _extract_tar(archive: Path, files: list[Path], folder: Path) -> None:
-    total, packed = 0, sum(file.stat().st_size for file in files)
-    with gzip.GzipFile(fileobj=io.BufferedReader(_Joined(files))) as stream:
-        with tarfile.open(fileobj=stream, mode="r|") as tar:
-            for member in tar:
-                total += member.size
-                _check(archive, member.name, member.isfile() or member.isdir(), member.size, total, packed)
-                _check_space(archive, member.size, folder)
-                tar.extract(member, folder, filter="data")
-        while stream.read(1 << 20):  # to the end, where gzip checks length and sum: a lost last part is noticed
-            pass
-    if not total:
-        raise ArchiveError(f"{archive}: the archive holds no file")
-
-
-def _check(archive: Path, name: str, plain: bool, size: int, total: int, packed: int) -> None:
-    """Refuse a member by name. `size` is its own, `total` and `packed` are the bytes whose ratio is looked at."""
-    path, problem = PurePosixPath(name), ""
-    if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or name[1:2] == ":":
-        problem = "leads outside the destination"
-    elif not plain:
-        problem = "is a link or a special file, or encrypted"
-    elif size > MAX_MEMBER:
-        problem = f"has {size / 2**20:,.0f} MiB, more than any screenshot"
-    elif total > max(SMALL, MAX_RATIO * packed):
-        problem = f"swells to more than {MAX_RATIO} times its packed size"
-    if problem:
-        raise ArchiveError(f"{archive}: member {name!r} {problem}; the archive is not used")
-
-
-def _check_space(archive: Path, size: int, folder: Path) -> None:
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        needs = f"needs {size / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free"
-        raise ArchiveError(f"{archive}: {needs} in {folder.parent}")
-
-
-class _Joined(io.RawIOBase):
-    """The bytes of several files as one stream, so that a split archive needs no second copy on disk."""
-
-    def __init__(self, files: list[Path]) -> None:
-        self._chunks = self._read(files)
-        self._rest = b""
-
-    @staticmethod
-    def _read(files: list[Path]) -> Iterator[bytes]:
-        for file in files:
-            with file.open("rb") as opened:
-                while chunk := opened.read(1 << 20):
-                    yield chunk
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:
-        self._rest = self._rest or next(self._chunks, b"")
-        size = min(len(buffer), len(self._rest))
-        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
-        return size

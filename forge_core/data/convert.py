@@ -106,7 +106,7 @@ def _look(root: str, name: str) -> Seen:
     try:
         return image_size(root, name)
     except RowError as error:
-        return error.reason, _storable(error.value)
+        return error.reason, _storable(error.value[:500])
 
 
 def _sampled(task: Task, row: int) -> bool:
@@ -135,7 +135,10 @@ def _plain(text: str) -> str:
 def _with_image_file(row: dict, task: Task, index: int) -> dict:
     """A smolagents row in AGUVIS' form, its embedded image written to a file."""
     images = row.get("images") or [{}]
-    data = images[-1].get("bytes") or b""
+    data = images[-1].get("bytes") if isinstance(images, list) and isinstance(images[-1], dict) else None
+    if not isinstance(data or b"", bytes):
+        raise RowError("no image", type(data).__name__)
+    data = data or b""
     name = f"{index:06d}.{next((name for start, name in _NAMES.items() if data.startswith(start)), 'bin')}"
     (task.images / name).write_bytes(data)
     return from_smolagents(row, name)

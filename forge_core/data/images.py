@@ -1,31 +1,64 @@
-"""Open a screenshot where it lies: a file, or a member of a zip archive written as `archive.zip::member`."""
+"""Open a screenshot where it lies: a file, or a member of a zip archive written as `archive.zip::member`.
+
+All pictures that the package reads come through `picture`: PIL knows some forty formats, tells them apart by their
+first bytes whatever the file is called, and reads one of them (EPS) by running Ghostscript.
+"""
 
 import io
 import os
 import posixpath
 import warnings
 import zipfile
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, UnidentifiedImageError
 
-from forge_core.data.archives import check_zip
 from forge_core.data.schema import RowError
+from forge_core.data.unpacking import ArchiveError, check_zip
+from forge_core.text import printable
 
 INSIDE = "::"  # between an archive and its member
-_UNREADABLE = (
-    *(OSError, SyntaxError, ValueError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error),
-    *(Image.DecompressionBombError, Image.DecompressionBombWarning),
-)
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # the readers of others are old, or run other programs
+
+
+class PictureError(OSError, ValueError):
+    """What is no picture of `FORMATS`, cannot be decoded, or is a decompression bomb; the message names it."""
+
+
+@contextmanager
+def picture(source: str | Path | bytes, name: str) -> Iterator[Image.Image]:
+    """PIL's picture of a file, an archive's member or bytes, to be decoded inside of this; `name` is for messages.
+
+    Raises PictureError however a decoder fails, also on more than PIL's limit of 89 million px; OSError where there is
+    no such file, or it cannot be opened; ArchiveError.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(_source(source), formats=FORMATS) as image:
+                yield image
+    except (FileNotFoundError, ArchiveError):
+        raise
+    except UnidentifiedImageError:
+        raise PictureError(f"{_line(name)}: not a picture ({', '.join(FORMATS)})") from None
+    except Exception as error:  # a decoder fails in many ways, and all mean the same
+        if isinstance(error, OSError) and error.filename:
+            raise
+        raise PictureError(f"{_line(name)}: a picture that cannot be read ({_line(error)})") from None
+
+
+def rgb(source: str | Path | bytes, name: str) -> Image.Image:
+    """The picture as RGB. Raises as `picture`."""
+    with picture(source, name) as image:
+        return image.convert("RGB")
 
 
 def open_image(reference: str | Path) -> Image.Image:
-    """The screenshot as RGB. Raises OSError where it is missing or broken."""
-    with Image.open(_source(str(reference))) as image:
-        return image.convert("RGB")
+    """The screenshot as RGB. Raises OSError where it is missing or broken, and ArchiveError."""
+    return rgb(reference, str(reference))
 
 
 def mark(image: Image.Image, box: Sequence[float], clicked: Sequence[float] | None) -> Image.Image:
@@ -49,16 +82,16 @@ def image_size(root: str, name: str) -> tuple[int, int]:
     try:
         if INSIDE not in root and not Path(root, name).resolve().is_relative_to(Path(root).resolve()):
             raise RowError("image outside the archive", name)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(_source(join(root, name))) as image:
-                return _read_through(image)
+        with picture(join(root, name), name) as image:
+            return _read_through(image)
     except FileNotFoundError:
         raise RowError("missing image", name) from None
     except RowError:
         raise
-    except _UNREADABLE as error:
-        raise RowError("unreadable image", f"{name}: {error}") from None
+    except PictureError as error:
+        raise RowError("unreadable image", str(error)) from None
+    except (OSError, ValueError, RuntimeError) as error:  # the archive, or a name that no disk takes; a loop of links
+        raise RowError("unreadable image", f"{name}: {_line(error)}") from None
 
 
 def join(root: str, name: str) -> str:
@@ -77,15 +110,22 @@ def _read_through(image: Image.Image) -> tuple[int, int]:
     return size
 
 
-def _source(reference: str) -> str | io.BytesIO:
-    """What PIL opens: the path of a file, or the bytes of an archive's member."""
-    archive, inside, member = reference.partition(INSIDE)
+def _line(text: object) -> str:
+    """A name or an error in a line; of an error that says nothing, what kind it is."""
+    return printable(" ".join(f"{text!s:.200}".split())) or type(text).__name__
+
+
+def _source(source: str | Path | bytes) -> str | io.BytesIO:
+    """What PIL opens: the path of a file, or bytes, also those of an archive's member."""
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    archive, inside, member = str(source).partition(INSIDE)
     if not inside:
-        return reference
+        return archive
     try:
         return io.BytesIO(_opened(archive, os.stat(archive).st_mtime_ns, os.getpid()).read(member))
     except KeyError:
-        raise FileNotFoundError(reference) from None
+        raise FileNotFoundError(str(source)) from None
 
 
 @lru_cache(maxsize=4)

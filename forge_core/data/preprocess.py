@@ -28,6 +28,7 @@ from forge_core.data.images import INSIDE, join
 from forge_core.data.schema import write_jsonl, write_lines
 from forge_core.data.sources import Subset, subsets
 from forge_core.data.special import special_pattern, tokens_of_base
+from forge_core.data.unpacking import ArchiveError, check_zip
 from forge_core.data.work import ACTION, CURATION, PLATFORM, Work
 from forge_core.params import PreprocessParams
 from forge_core.paths import resolve
@@ -211,11 +212,11 @@ def image_root(subset: Subset, raw: Path, out: Path) -> tuple[str, Path]:
         if note.get("commit") and archives.belongs(raw, out):
             archives.discard(archive, unpacked, note["commit"], note.get("fetched", {}))
         return str(unpacked / subset.image_root), images
-    with archives.check_zip(archive) as zipped:
+    with check_zip(archive) as zipped:
         names = zipped.namelist()
     if not any(name.startswith(subset.image_root) for name in names):
         tops = ", ".join(sorted({name.split("/")[0] for name in names})[:5])
-        raise archives.ArchiveError(f"{archive}: it has no folder {subset.image_root!r}, but {tops}")
+        raise ArchiveError(f"{archive}: it has no folder {subset.image_root!r}, but {tops}")
     return f"{archive}{INSIDE}{subset.image_root}", images
 
 

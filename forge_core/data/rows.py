@@ -83,14 +83,20 @@ def _is_utf8(text: str) -> bool:
 
 def from_smolagents(row: dict, image: str) -> dict:
     """A row of smolagents' parquet in AGUVIS' form; `image` is the name under which its screenshot is written."""
-    conversations = []
-    for text in row.get("texts") or []:
+    conversations, texts = [], row.get("texts") or []
+    if not isinstance(texts, list) or not all(_is_exchange(text) for text in texts):
+        raise RowError("malformed conversation", texts)
+    for text in texts:
         thought, _, code = (text.get("assistant") or "").rpartition("</think>")
         thought, code = thought.replace("<think>", ""), _CODE.sub("", code).strip()
         conversations.append({"from": "human", "value": text.get("user")})
         conversations += [{"from": "gpt", "recipient": "all", "value": thought}] if thought else []
         conversations.append({"from": "gpt", "recipient": "os", "value": code})
     return {"image": image, "conversations": conversations}
+
+
+def _is_exchange(text: object) -> bool:
+    return isinstance(text, dict) and isinstance(text.get("assistant") or "", str)
 
 
 def read_turn(

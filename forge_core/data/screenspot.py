@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from PIL import Image
 from pydantic import BaseModel, Field, PositiveInt, ValidationError
+
+from forge_core.data.images import picture
+from forge_core.data.unpacking import misnamed
 
 PLATFORMS = ("web", "desktop", "mobile")
 SLACK = 0.01  # share of the side: one box of v2 ends 1 px outside its screenshot, one of Pro begins 1 px above it
@@ -236,13 +238,13 @@ def read_json(path: Path) -> object:
         lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
         if len(lines) < 2 or not _is_json(lines[0][1]):
             return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON: {error}") from None
     rows = []
     for number, line in lines:
         try:
             rows.append(json.loads(line))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}:{number}: not JSON: {error}") from None
     return rows
 
@@ -250,24 +252,29 @@ def read_json(path: Path) -> object:
 def _is_json(text: str) -> bool:
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
 
 def _parquet_rows(path: Path, root: Path, form: Layout) -> Iterator[dict]:
+    for row in _batches(path):
+        packed = row.pop("image", None)
+        data = packed.get("bytes") if isinstance(packed, dict) else None
+        if isinstance(data, bytes) and data and isinstance(row.get(form.image), str):
+            _write_once(_inside(root, row[form.image], str(path)), data)
+        yield row
+
+
+def _batches(path: Path) -> Iterator[dict]:
     import pyarrow
     import pyarrow.parquet
 
     try:
         for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=16):  # rows carry a screenshot each
-            for row in batch.to_pylist():
-                packed = row.pop("image", None)
-                if isinstance(packed, dict) and packed.get("bytes") and isinstance(row.get(form.image), str):
-                    _write_once(_inside(root, row[form.image], str(path)), packed["bytes"])
-                yield row
-    except pyarrow.ArrowException as error:
-        raise ValueError(f"{path}: not parquet: {error}") from error
+            yield from batch.to_pylist()
+    except (pyarrow.ArrowException, OSError, ValueError) as error:  # OSError: a page that can't be unpacked
+        raise ValueError(f"{path}: not parquet: {error}") from None
 
 
 def _write_once(image: Path, data: bytes) -> None:
@@ -296,7 +303,9 @@ def _checked(raw: object, platform: str, form: Layout, where: str) -> _Row:
 
 def _inside(root: Path, name: str, where: str) -> Path:
     if name != posixpath.normpath(name) or name.startswith(("/", "..")) or "\\" in name or "\0" in name:
-        raise ValueError(f"{where}: the screenshot {name!r} lies outside the folder of the benchmark")
+        raise ValueError(f"{where}: the screenshot {name!r:.200} lies outside the folder of the benchmark")
+    if problem := misnamed(name):
+        raise ValueError(f"{where}: the screenshot {name!r:.200} {problem}")
     return root / name
 
 
@@ -308,10 +317,10 @@ def _size(image: Path, told: tuple[int, int] | None, needed: bool, where: str) -
             raise FileNotFoundError(f"{where}: screenshot {image} is missing{hint}")
         return told
     try:
-        with Image.open(image) as opened:
+        with picture(image, str(image)) as opened:
             size = opened.size
-    except (OSError, Image.DecompressionBombError) as error:
-        raise OSError(f"{where}: screenshot {image} can't be read: {error}") from None
+    except OSError as error:
+        raise OSError(f"{where}: screenshot {error}") from None
     if told not in (None, size):
         raise ValueError(f"{where}: the row gives {list(told)} px, the screenshot {image} has {list(size)} px")
     return size

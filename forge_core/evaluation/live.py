@@ -4,7 +4,6 @@ The loop knows no model: `decide` gets the screenshot, the instruction and what 
 """
 
 import asyncio
-import io
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from forge_core.actions.coordinates import CoordFormat
 from forge_core.actions.prompts import read_answer
 from forge_core.actions.types import Action
 from forge_core.actions.unified import render
+from forge_core.data.images import rgb
 from forge_core.evaluation.browser import Guard, PageError, finished, opened
 from forge_core.evaluation.hand import MAX_WAIT, Hand, refusal
 from forge_core.spot_plots import Frame, draw
@@ -154,7 +154,7 @@ class _Loop:
 
     async def _look(self) -> Image.Image:
         data = await self.page.screenshot(timeout=1000 * self.seconds, scale="css")
-        return Image.open(io.BytesIO(data)).convert("RGB")
+        return rgb(data, self.page.url)
 
 
 def _playwright():

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from PIL import Image
 
+from forge_core.data.images import rgb
 from forge_core.data.screenspot import Target
 from forge_core.evaluation.compare import mcnemar
 from forge_core.evaluation.samples import OUTCOMES, Sample, colour, join, marks, screenshot, templates, webp
@@ -142,12 +142,11 @@ def _pairs(runs: Mapping[str, Sequence[Scored]]) -> list[dict]:
 
 def _picture(figure: Figure | str | Path) -> str:
     """A figure, or a picture in a file, as a data: URI."""
-    if isinstance(figure, Figure):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=150, facecolor="white")
-        buffer.seek(0)
-    with Image.open(buffer if isinstance(figure, Figure) else figure) as image:
-        return webp(image.convert("RGB"), FIGURE_QUALITY)
+    if not isinstance(figure, Figure):
+        return webp(rgb(figure, str(figure)), FIGURE_QUALITY)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150, facecolor="white")
+    return webp(rgb(buffer.getvalue(), "figure"), FIGURE_QUALITY)
 
 
 def _values(samples: Sequence[Sample], field: str) -> list[str]:

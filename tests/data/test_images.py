@@ -2,17 +2,20 @@
 
 import io
 import os
+import random
 import struct
+import subprocess
 import zipfile
 import zlib
 
 import pytest
 from PIL import Image
-from raw_rows import picture
+from raw_rows import eps, picture, without_pixels
 
-from forge_core.data.archives import ArchiveError
-from forge_core.data.images import image_size, join, open_image
+from forge_core.data import images
+from forge_core.data.images import FORMATS, PictureError, image_size, join, open_image
 from forge_core.data.schema import RowError
+from forge_core.data.unpacking import ArchiveError
 
 IMAGES = {"set/a.png": picture(), "set/b.jpg": picture("JPEG", (30, 20)), "set/c.webp": picture("WEBP", (50, 40))}
 
@@ -69,6 +72,7 @@ def test_another_process_opens_its_own_archive(roots):
         ("empty.png", b"", "unreadable image"),
         ("bomb.png", png_of(30_000, 30_000), "unreadable image"),
         ("large.png", png_of(12_000, 8_000), "unreadable image"),
+        ("none.png", without_pixels(), "unreadable image"),
     ],
 )
 def test_a_broken_or_huge_image_is_refused_in_both(roots, name, data, reason):
@@ -76,6 +80,63 @@ def test_a_broken_or_huge_image_is_refused_in_both(roots, name, data, reason):
         with pytest.raises(RowError) as caught:
             image_size(root, name)
         assert caught.value.reason == reason and name in caught.value.value
+        with pytest.raises(PictureError, match=f"{name}: (not a picture|a picture that cannot be read)"):
+            open_image(join(root, name))
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_damaged_picture_is_read_or_is_one_kind_of_error(tmp_path, kind):
+    lot, whole, refused = random.Random(0), picture(kind, (40, 30)), 0
+    for _ in range(150):
+        damaged = bytearray(whole[: lot.choice((len(whole), lot.randrange(len(whole))))])
+        for _ in range(lot.randrange(4) if damaged else 0):
+            damaged[lot.randrange(min(len(damaged), lot.choice((60, 3000))))] = lot.randrange(256)
+        (tmp_path / "a.png").write_bytes(damaged)
+        for read in (lambda: open_image(tmp_path / "a.png"), lambda: image_size(str(tmp_path), "a.png")):
+            try:
+                read()
+            except (PictureError, RowError) as error:
+                refused += 1
+                assert "a.png: " in str(error) and str(error).isprintable()
+    assert refused > 20
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        subprocess.CalledProcessError(1, ["gs"]), IndexError(), struct.error("short"), MemoryError(), SyntaxError("x"),
+        RecursionError(), AttributeError("a"), TypeError("\x1b[31m\nred"), OSError("cut"), zlib.error("-3"),
+        Image.DecompressionBombError("bomb"),
+    ],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_however_a_decoder_fails_the_picture_is_named(error):
+    problem = r"^a.png: a picture that cannot be read \(.+\)$"
+    with pytest.raises(PictureError, match=problem) as caught, images.picture(picture(), "a.png"):
+        raise error
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PPM", "ICO", "PCX", "TGA", "EPS"])
+def test_only_formats_of_screenshots_are_opened(roots, kind):
+    for root in roots({"set/a.png": picture(kind)}):
+        with pytest.raises(RowError, match=r"a.png: not a picture \(PNG, JPEG, WEBP, GIF, BMP\)"):
+            image_size(root, "a.png")
+        with pytest.raises(PictureError, match="a.png: not a picture"):
+            open_image(join(root, "a.png"))
+
+
+def test_no_picture_starts_ghostscript(roots, tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/gs").write_text(f"#!/bin/sh\necho ran >> {tmp_path / 'ran'}\n")
+    (tmp_path / "bin/gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    for root in roots({"set/evil.png": eps()}):
+        with pytest.raises(RowError, match="unreadable image: evil.png: not a picture"):
+            image_size(root, "evil.png")
+        with pytest.raises(PictureError, match="evil.png: not a picture"):
+            open_image(join(root, "evil.png"))
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(
@@ -113,6 +174,8 @@ def test_a_member_with_a_wrong_checksum_is_refused(roots, tmp_path):
     (tmp_path / "set.zip").write_bytes(data)
     with pytest.raises(RowError, match="unreadable image: a.png: .*CRC"):
         image_size(archive, "a.png")
+    with pytest.raises(PictureError, match="set.zip::set/a.png: .*CRC"):
+        open_image(join(archive, "a.png"))
 
 
 def test_an_archive_is_looked_at_before_a_member_is_read(tmp_path):

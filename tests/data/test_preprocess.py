@@ -6,7 +6,7 @@ import zipfile
 from functools import partial
 
 import pytest
-from raw_rows import gpt, human, picture, preprocess_params, stage1, stage2, write_subset
+from raw_rows import eps, gpt, human, picture, preprocess_params, stage1, stage2, without_pixels, write_subset
 
 from forge_core.actions.prompts import answer_text, read_answer
 from forge_core.data.images import open_image
@@ -83,12 +83,15 @@ BROKEN = [
     (stage1("a.png", ("Token", "pyautogui.write(message='<image>')")), "special token in an action", 0),
     (stage1("a.png", ("<image>\n", GOOD[1])), "empty instruction", 0),
     (stage1("a.png", ("half \ud83d", GOOD[1])), "text is not valid UTF-8", 0),
-    (stage1("none.png", GOOD), "missing image", 0),
+    (stage1("no.png", GOOD), "missing image", 0),
     (stage1("../../../raw/stage1/sandbox_web.json", GOOD), "image outside the archive", 0),
     (stage1("/etc/hostname", GOOD), "image outside the archive", 0),
     (stage1("cut.png", GOOD), "unreadable image", 0),
     (stage1("cut.jpg", GOOD), "unreadable image", 0),
     (stage1("text.png", GOOD), "unreadable image", 0),
+    (stage1("eps.png", GOOD), "unreadable image", 0),
+    (stage1("none.png", GOOD), "unreadable image", 0),
+    (stage1("x" * 5000, GOOD), "missing image", 0),
     (stage1("", GOOD), "no image", None),
     (stage1(["a.png", 7], GOOD), "no image", None),
     ({"image": "a.png"}, "malformed conversation", None),
@@ -104,6 +107,7 @@ BROKEN = [
 @pytest.mark.parametrize(("row", "reason", "turn"), BROKEN)
 def test_a_broken_row_is_listed_with_its_place_and_reason(write_raw, tmp_path, row, reason, turn):
     images = {"a.png": picture(), "cut.png": picture()[:-400], "cut.jpg": picture("JPEG")[:-400], "text.png": b"hello"}
+    images |= {"eps.png": eps(), "none.png": without_pixels()}
     report, examples = run(write_raw(1, [stage1("a.png", ("First", GOOD[1])), row], images), tmp_path / "out")
     (listed,) = rejected(tmp_path / "out")
     assert (listed["subset"], listed["row"], listed["turn"], listed["reason"]) == ("sandbox_web", 1, turn, reason)

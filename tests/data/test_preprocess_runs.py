@@ -295,6 +295,26 @@ def test_smolagents_parquet_gives_the_same_examples(tmp_path):
     assert turn.actions == ["type(text='bread buns')", "press(keys='enter')"]
 
 
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        ({"images": ["a.png"]}, "unreadable image"),
+        ({"images": [{"bytes": "text"}]}, "no image"),
+        ({"images": [None]}, "unreadable image"),
+        ({"images": 7}, "unreadable image"),
+        ({"texts": ["click"]}, "malformed conversation"),
+        ({"texts": [{"user": "Go", "assistant": 7}]}, "malformed conversation"),
+    ],
+)
+def test_parquet_of_another_form_is_rejected_rows(tmp_path, broken, reason):
+    folder = tmp_path / "raw/stage1/guienv"
+    folder.mkdir(parents=True)
+    row = {"images": [{"bytes": picture()}], "texts": [{"user": "Go", "assistant": "click(x=0.4, y=0.1)"}]} | broken
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row]), folder / "train-00000-of-00001.parquet")
+    params = preprocess_params(tmp_path / "raw", tmp_path / "out", stage1_subsets=["guienv"])
+    assert preprocess(params, 1).subsets["guienv"].rejected == {reason: 1}
+
+
 def test_an_archive_without_the_folder_of_the_table_is_named(tmp_path):
     write_subset(tmp_path / "raw", 1, [], {"other/a.png": picture()}, name="guienv")
     with pytest.raises(ArchiveError, match="guienv.zip: it has no folder 'guienvs/images', but other"):

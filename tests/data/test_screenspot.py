@@ -8,6 +8,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 from PIL import Image
+from raw_rows import eps, without_pixels
 
 from forge_core.data.screenspot import LAYOUTS, PLATFORMS, load, load_v2, read_json
 from forge_core.data.sources import BENCHMARKS
@@ -276,6 +277,22 @@ def test_pictures_stay_inside_the_folder(tmp_path, name):
     assert not list(tmp_path.rglob("*.png"))
 
 
+@pytest.mark.parametrize("data", [eps(), without_pixels()[:40], b""])
+def test_a_screenshot_that_is_no_picture_is_named_with_its_row(tmp_path, data):
+    write_pro(tmp_path)
+    (tmp_path / "images/web_a.png").write_bytes(data)
+    with pytest.raises(
+        OSError, match="part_0.json: row 0: screenshot .*web_a.png: (not a picture|a picture that cann)"
+    ):
+        load(tmp_path, "screenspot_pro")
+
+
+def test_a_name_that_no_disk_takes_is_named(tmp_path):
+    write_parquet(tmp_path, [("x" * 300, *SCREENS[0][1:])])
+    with pytest.raises(ValueError, match="test-00000-of-00001.parquet: the screenshot 'xx.* has a name of more than"):
+        load(tmp_path, "screenspot_v1")
+
+
 def test_what_is_no_benchmark_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"annotations/\*.json: missing; the layout screenspot_pro has"):
         load(tmp_path, "screenspot_pro")
@@ -287,6 +304,9 @@ def test_what_is_no_benchmark_is_named(tmp_path):
     with pytest.raises(ValueError, match="each of re_gpt-4-turbo.jsonl, re_gpt-4o.jsonl has all rows"):
         load(tmp_path, "screenspot_v1_uground")
     (tmp_path / "re_gpt-4-turbo.jsonl").unlink()
+    (tmp_path / "re_gpt-4o.jsonl").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="re_gpt-4o.jsonl: not JSON"):
+        load(tmp_path, "screenspot_v1_uground")
     (tmp_path / "re_gpt-4o.jsonl").write_text('{"a": 1}\n{"a": \n')
     with pytest.raises(ValueError, match="re_gpt-4o.jsonl:2: not JSON"):
         load(tmp_path, "screenspot_v1_uground")
