@@ -1,8 +1,8 @@
 """The files of a base, or of a merged model, checked before transformers reads them: code, other repositories, sizes.
 
-`trust_remote_code=False` is not enough (read in transformers 5.23): the `auto_map` of a *part* of a configuration is
-asked about on the terminal all the same; an `audio_tokenizer` loads another repository, `attn_implementation` a kernel
-from the hub, an adapter_config.json another base; and a chat template may loop for ever. Nothing here loads torch.
+`trust_remote_code=False` is not enough (read in transformers 5.23): a processor's `audio_tokenizer` loads another
+repository and asks whether to run its code, whatever the caller said; `attn_implementation` fetches a kernel from the
+hub, and an adapter_config.json another base. Nothing here loads torch.
 """
 
 from collections.abc import Callable
