@@ -324,8 +324,8 @@ def test_each_command_says_it_in_one_line(copy, tmp_path, file, said, monkeypatc
 
 
 def test_a_parent_with_plain_names_is_no_parent_of_the_forge(copy):
-    edit(copy / CONFIG, "target_modules", ["q_proj"])
-    weights = {name: tensor for name, tensor in load_file(copy / WEIGHTS).items() if "q_proj" in name}
+    edit(copy / CONFIG, "target_modules", ["o_proj"])
+    weights = {name: tensor for name, tensor in load_file(copy / WEIGHTS).items() if ".o_proj." in name}
     save_file(weights, copy / WEIGHTS)
     second = train_params(copy, copy, ReasoningParams, parent_adapter=str(copy), load_in_4bit=False, lora_dropout=0.0)
     with pytest.raises(ValueError, match="train_vision is none, but the parent adapter .* has None"):
