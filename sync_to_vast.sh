@@ -20,7 +20,6 @@ NEVER=(.git '.env*' wandb .vast .venv '.venv-*' __pycache__ .netrc _netrc .ssh .
 NEVER+=(.git-credentials .npmrc .pypirc 'id_rsa*' 'id_dsa*' 'id_ecdsa*' 'id_ed25519*')
 NEVER+=('*.pem' '*.key' '*.p12' '*.pfx' '*.ppk' .rsync-partial)
 NEVER+=(.vast_api_key vast_api_key kaggle.json credentials 'credentials.[!p]*') # but credentials.py
-EXCLUDE=("${NEVER[@]/#/--exclude=}")
 
 # The names of what git does not ignore below a folder ("" or "sub/"), each ended by a NUL. git is asked, so all its rules
 # count, wherever they are written; submodules and other repositories in the tree answer for themselves.
@@ -85,7 +84,7 @@ collect
 refuse_secrets
 on_host "{ command -v rsync || { apt-get update && apt-get install -y rsync; }; } > /dev/null && mkdir -p $REMOTE_DIR" \
     < /dev/null || die 1 "the host has no rsync and apt-get does not install it, or $REMOTE_DIR cannot be made"
-rsync_over_ssh -rpt "${EXCLUDE[@]}" --partial-dir=.rsync-partial --delay-updates --out-format='%i %l' \
+rsync_over_ssh -rpt --partial-dir=.rsync-partial --delay-updates --out-format='%i %l' \
     -- "$work/outgoing/" "$HOST:$REMOTE_DIR/" > "$work/sent" ||
     die 5 "broke off: no half file is in place. The same command again continues."
 awk -v to="$HOST:$REMOTE_DIR" '/^<f/ { files++; bytes += $2 }

@@ -20,6 +20,9 @@ from forge_core.results import read_results
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Rank = Annotated[int, Field(gt=0, le=1024)]
+Alpha = Annotated[int, Field(gt=0, le=2**16)]
+Edge = Annotated[int, Field(gt=0, le=4096)]  # px; transformers makes larger screenshots smaller than that first
 Text = Annotated[str, StringConstraints(min_length=1)]
 Model = TypeVar("Model", bound=BaseModel)
 RunName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -58,7 +61,7 @@ class ExploreParams(NotebookParams):
     benchmark_screens: Positive  # screens drawn per platform (sandbox only)
     base_model: Text  # for what a screenshot costs in tokens, and for special tokens
     base_revision: Text  # commit of the base model (hub only)
-    image_size: Positive  # px, longest edge after resizing
+    image_size: Edge  # px, longest edge after resizing
 
 
 class PreprocessParams(NotebookParams):
@@ -82,7 +85,7 @@ class PreprocessParams(NotebookParams):
     usd_per_hour: Annotated[float, Field(ge=0)]  # price of the machine that will train; 0 = unknown
     base_model: Text  # for token counts, and for the special tokens that rows must not hold
     base_revision: Text  # commit of the base model (hub only)
-    image_size: Positive  # px, longest edge after resizing
+    image_size: Edge  # px, longest edge after resizing
 
 
 class TrainParams(NotebookParams):
@@ -93,11 +96,11 @@ class TrainParams(NotebookParams):
     parent_adapter: str  # adapter folder to continue from; "" = a new adapter
     data_dir: Text
     output_dir: Text  # checkpoints, and final/ when done
-    image_size: Positive  # px, longest edge
+    image_size: Edge  # px, longest edge
     coord_format: CoordFormat  # how prompts and answers write places; rows on disk stay fractions
     load_in_4bit: bool  # NF4 base weights (QLoRA); false = plain LoRA
-    lora_rank: Positive
-    lora_alpha: Positive
+    lora_rank: Rank
+    lora_alpha: Alpha
     lora_dropout: Annotated[float, Field(ge=0, lt=1)]
     train_vision: Literal["none", "connector", "lora"]  # LoRA on the connector too, or on it and the tower
     learning_rate: Annotated[float, Field(gt=0)]
@@ -140,7 +143,7 @@ class EvaluateParams(NotebookParams):
     base_revision: Text
     grounding_adapter: Text  # adapter folder of 03
     reasoning_adapter: Text  # adapter folder of 04
-    image_size: Positive  # px, longest edge
+    image_size: Edge  # px, longest edge
     load_in_4bit: bool
     batch_size: Positive  # targets per generate call
     grounding_tokens: Positive  # max_new_tokens of base and stage 1

@@ -1,5 +1,6 @@
 """Text from outside (hosts, providers, pages, archives, models) on its way to a terminal or a line of a file."""
 
+import json
 import unicodedata
 
 
@@ -20,3 +21,14 @@ def _shown(character: str, lines: bool) -> bool:
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode()
+
+
+def code(value: object) -> str:
+    """`value` as code in a line of Markdown: no markup, no end of the line, no end of the code."""
+    return f"`{printable(str(value)).replace('`', chr(39))}`"
+
+
+def front_matter(**fields: str) -> str:
+    """The YAML block at the head of a model card; a value is one JSON string, which YAML reads as it is."""
+    lines = [f"{name}: {json.dumps(printable(value), ensure_ascii=False)}" for name, value in fields.items()]
+    return "\n".join(["---", *lines, "---\n\n"])

@@ -22,8 +22,19 @@ def problem(name: str, options: dict[str, str]) -> bool:
         or (name.endswith("torch.load") and options.get("weights_only") != "True")
         or options.get("allow_pickle", "False") != "False"
         or options.get("shell", "False") != "False"
-        or "trust_remote_code" in options
+        or options.get("trust_remote_code", "False") != "False"
+        or unsafe_load(name, options)
     )
+
+
+def unsafe_load(name: str, options: dict[str, str]) -> bool:
+    """Whether a call lets files decide what is loaded: their code, pickles, or peft's settings."""
+    if name == "PeftModel.from_pretrained":
+        return "config" not in options
+    if name.endswith((".from_pretrained", ".from_config")):
+        is_model = "Model" in name and name.endswith("pretrained")
+        return "trust_remote_code" not in options or (is_model and options.get("use_safetensors") != "True")
+    return name.endswith("get_processor_dict")  # it loads the audio tokenizer that a processor names
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT / "forge_core").as_posix())
@@ -41,6 +52,24 @@ def test_pictures_are_opened_in_one_place_by_formats_that_run_nothing():
     found = [(path.name, call[1].get("formats")) for path in modules for call in calls(path) if opening.search(call[0])]
     assert found == [("images.py", "FORMATS")]
     assert not any("from PIL.Image import" in path.read_text() for path in modules)
+
+
+@pytest.mark.parametrize(
+    ("call", "refused"),
+    [
+        ("AutoTokenizer.from_pretrained(folder)", True),
+        ("AutoTokenizer.from_pretrained(folder, trust_remote_code=None)", True),
+        ("AutoTokenizer.from_pretrained(folder, trust_remote_code=False)", False),
+        ("AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=False)", True),
+        ("AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=False, use_safetensors=True)", False),
+        ("AutoModel.from_config(config)", True),
+        ("PeftModel.from_pretrained(model, folder)", True),
+        ("torch.load(file)", True),
+    ],
+)
+def test_a_call_that_lets_files_decide_is_seen(call, refused, tmp_path):
+    (tmp_path / "module.py").write_text(call)
+    assert [problem(*each) for each in calls(tmp_path / "module.py")] == [refused]
 
 
 @pytest.mark.parametrize("document", ["security.md", "CONTRIBUTING.md"])

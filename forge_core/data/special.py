@@ -4,13 +4,13 @@ The base's tokenizer says which it has: of SmolVLM2's 145 no pattern would guess
 templates use go as well, so that rows for one base are not poison to the next.
 """
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download
 
+from forge_core.json_files import read_object
 from forge_core.paths import locate
 
 # AGUVIS' place for the picture, the tags of stage 2's answers, and chat markers of any family
@@ -44,7 +44,7 @@ def tokens_of_base(base: str, revision: str = "main") -> list[str]:
 def _read(base: str, revision: str, name: str) -> dict:
     folder = Path(locate(base))
     file = folder / name if folder.is_dir() else Path(hf_hub_download(base, name, revision=revision))
-    return json.loads(file.read_text(encoding="utf-8"))
+    return read_object(file)
 
 
 def tokens_of(tokenizer) -> list[str]:

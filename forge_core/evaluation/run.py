@@ -23,7 +23,7 @@ from forge_core.evaluation.report import ranked, write_report
 from forge_core.evaluation.samples import join
 from forge_core.evaluation.score import Row, Scored, read_scored, score, table
 from forge_core.evaluation.stages import choose, evaluate, lift_names, scored_file
-from forge_core.models.load import load_processor, processes
+from forge_core.models.load import adapter_processor, processes
 from forge_core.params import EvaluateParams
 from forge_core.paths import notebook_dir, resolve
 from forge_core.training.adapter import coord_format_of
@@ -125,7 +125,8 @@ def prompts(params: EvaluateParams) -> dict[str, str]:
     """What the two stages are asked, platform by platform; {instruction} stands for the target's."""
     found = {}
     for stage, adapter in ((1, params.grounding_adapter), (2, params.reasoning_adapter)):
-        processor, coord_format = load_processor(str(resolve(adapter))), coord_format_of(resolve(adapter))
+        processor = adapter_processor(resolve(adapter), params.base_model, params.base_revision)
+        coord_format = coord_format_of(resolve(adapter))
         for platform in PLATFORMS:
             found[f"stage {stage}, {platform}"] = prompt(processor, stage, platform, "{instruction}", coord_format)
     return found

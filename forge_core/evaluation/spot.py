@@ -15,11 +15,10 @@ from forge_core.actions.unified import click_point
 from forge_core.data.fetch import fetch_image
 from forge_core.data.special import MARKERS, clean, special_of
 from forge_core.evaluation.predict import continue_texts, encode, prompt, read_screen
-from forge_core.models.load import load_adapter, load_base, load_processor
+from forge_core.models.load import adapter_processor, load_adapter, load_base
 from forge_core.models.publish import NEW_TOKENS, checked_record
 from forge_core.paths import relative, resolve
 from forge_core.spot_plots import Frame, draw
-from forge_core.training.adapter import coord_format_of
 
 DEFAULT = "checkpoints/embedded/reasoning/final"
 
@@ -64,16 +63,17 @@ class Spot(NamedTuple):
 def load_agent(adapter: str | Path = "") -> Agent:
     """The model that an adapter folder asks for by its forge.json; "" is stage 2 of `forge run embedded`.
 
-    Raises FileNotFoundError where there is no adapter, ValueError where its base is not the one it was trained on.
+    Raises FileNotFoundError where there is no adapter, ValueError where it is damaged, asks for more than an adapter
+    may, or where its base is not the one it was trained on.
     """
     folder = resolve(adapter or DEFAULT)
     if not adapter and not folder.is_dir():
         raise FileNotFoundError(f"{relative(folder)} is not there: forge run embedded makes it, or name an --adapter")
-    identity = checked_record(folder)["identity"]
-    params = identity["params"]
-    model = load_base(params["base_model"], params["base_revision"], params["load_in_4bit"])
-    model = load_adapter(model, folder).eval()
-    return Agent(model, load_processor(str(folder)), identity["stage"], coord_format_of(folder))
+    identity = checked_record(folder).identity
+    params = identity.params
+    processor = adapter_processor(folder, params.base_model, params.base_revision)
+    model = load_base(params.base_model, params.base_revision, params.load_in_4bit)
+    return Agent(load_adapter(model, folder).eval(), processor, identity.stage, params.coord_format)
 
 
 def spot(

@@ -1,6 +1,5 @@
 """Score the three models of the course on one benchmark: the base, stage 1 and stage 2, each on the same targets."""
 
-import json
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -16,7 +15,15 @@ from forge_core.data.screenspot import Target
 from forge_core.evaluation import lifts
 from forge_core.evaluation.predict import predict
 from forge_core.evaluation.score import Rate, Scored, accuracy, score, write_scored
-from forge_core.models.load import compute_dtype, load_adapter, load_base, load_processor, processes
+from forge_core.models.adapter_folder import read_record
+from forge_core.models.load import (
+    adapter_processor,
+    compute_dtype,
+    load_adapter,
+    load_base,
+    load_processor,
+    processes,
+)
 from forge_core.params import EvaluateParams
 from forge_core.paths import locate, resolve
 from forge_core.results import digest
@@ -71,19 +78,20 @@ def load_model(params: EvaluateParams, name: str) -> Loaded:
         return _load_merged(params)
     adapter = {"base": "", "stage 1": params.grounding_adapter, "stage 2": params.reasoning_adapter}[name]
     stage = 2 if name == "stage 2" else 1
-    model = load_base(params.base_model, params.base_revision, params.load_in_4bit)
-    processor = load_processor(params.base_model, params.base_revision, params.image_size)
-    coord_format = coord_format_of(resolve(adapter)) if adapter else "4-decimals"
-    if adapter:
-        model = load_adapter(model, resolve(adapter))
-        processor = load_processor(str(resolve(adapter)))  # as it was trained
+    base = params.base_model, params.base_revision
+    if adapter:  # as it was trained
+        processor, coord_format = adapter_processor(resolve(adapter), *base), coord_format_of(resolve(adapter))
+        model = load_adapter(load_base(*base, params.load_in_4bit), resolve(adapter))
+    else:
+        processor, coord_format = load_processor(*base, params.image_size), "4-decimals"
+        model = load_base(*base, params.load_in_4bit)
     tokens = params.reasoning_tokens if stage == 2 else params.grounding_tokens
     return Loaded(model, processor, stage, coord_format, tokens, identity(params, adapter))
 
 
 def _load_merged(params: EvaluateParams) -> Loaded:
     folder = resolve(params.merged_model)
-    stage = json.loads((folder / "forge.json").read_text())["identity"]["stage"]
+    stage = read_record(folder).identity.stage
     tokens = params.reasoning_tokens if stage == 2 else params.grounding_tokens
     model, processor = load_base(str(folder), load_in_4bit=False), load_processor(str(folder))
     decides = f"merged {digest(folder)} {compute_dtype()}"

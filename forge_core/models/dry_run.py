@@ -16,11 +16,10 @@ from peft import PeftModel
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
-from forge_core.models.cost import skeleton
+from forge_core.models.cost import read_config, skeleton
 from forge_core.models.load import attach_lora
-from forge_core.paths import locate
 
 # Here transformers (5.23.0) looks whether rows are packed; without contents it can't see that they are not.
 PACKED = "transformers.masking_utils.find_packed_sequence_indices"
@@ -42,7 +41,7 @@ class Adapted:
 @cache
 def config(adapted: Adapted) -> PretrainedConfig:
     """The base's, with what its files leave to its class."""
-    return AutoConfig.from_pretrained(locate(adapted.base), revision=adapted.revision)
+    return read_config(adapted.base, adapted.revision)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +15,12 @@ import torch
 import transformers
 from accelerate import PartialState
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, PreTrainedModel, ProcessorMixin
 
-from forge_core.models.processor import read_processor
-from forge_core.paths import locate
+from forge_core.models.adapter_folder import CONFIG, WEIGHTS, Targets, read_record, read_targets
+from forge_core.models.base_files import base_folder, check_files, template_of
+from forge_core.models.processor import naming, read_processor
 
 # By `train_vision`: the language model's linear layers alone, with the connector's, with the vision tower's as well.
 # A string is matched against the whole module name.
@@ -66,17 +69,30 @@ def autocast() -> torch.autocast:
 
 
 def load_processor(base: str, revision: str = "main", image_size: int | None = None) -> ProcessorMixin:
-    """The processor of a base or of an adapter folder; `image_size` is the longest edge in px after resizing.
+    """The processor of a base or a merged folder; `image_size` is the longest edge in px after resizing.
 
     Raises ValueError where `image_size` is not a multiple of the model's tile (every other size wastes tiles), or where
     the base is of a family that is not known.
     """
-    processor = read_processor(locate(base), revision)
+    processor = read_processor(base, revision)
     if image_size:
         tile = processor.image_processor.max_image_size["longest_edge"]
         if image_size % tile or image_size < tile:
             raise ValueError(f"image_size {image_size} is not a multiple of the tile of {base}, {tile} px")
         processor.image_processor.size = {"longest_edge": image_size}
+    return processor
+
+
+def adapter_processor(adapter: Path, base: str, revision: str) -> ProcessorMixin:
+    """The processor that an adapter was trained with: that of its base, at the image size that forge.json says.
+
+    The files beside the adapter are for plain transformers. They are not used here, but must be whole, ask for no code,
+    and have the base's chat template. Raises ValueError and OSError.
+    """
+    check_files(adapter)
+    processor = load_processor(base, revision, read_record(adapter).identity.params.image_size)
+    if template_of(adapter) not in (None, processor.chat_template):
+        raise ValueError(f"{adapter}: its chat template is not that of {base}")
     return processor
 
 
@@ -94,10 +110,13 @@ def load_base(base: str, revision: str = "main", load_in_4bit: bool = True, on_c
         bnb_4bit_compute_dtype=dtype,
         llm_int8_skip_modules=NOT_QUANTISED,
     )
-    with _quiet():
+    folder = base_folder(base, revision, weights=True)
+    with _quiet(), naming(folder):
         model = AutoModelForImageTextToText.from_pretrained(
-            locate(base),
-            revision=revision,
+            folder,
+            trust_remote_code=False,
+            use_safetensors=True,
+            attn_implementation="sdpa",
             dtype=dtype,
             device_map={"": where},
             quantization_config=quantisation if load_in_4bit else None,
@@ -134,13 +153,63 @@ def attach_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float, t
 
 
 def load_adapter(model: PreTrainedModel, folder: Path, trainable: bool = False) -> PeftModel:
-    """A saved adapter on its base; `trainable` continues it (`get_peft_model` would silently start it afresh)."""
-    if not (Path(folder) / "adapter_config.json").is_file():
-        raise FileNotFoundError(f"{folder} holds no adapter (adapter_config.json); has its training finished?")
-    with _quiet():
-        adapted = PeftModel.from_pretrained(model, folder, is_trainable=trainable)
+    """A saved adapter on its base; `trainable` continues it (`get_peft_model` would silently start it afresh).
+
+    Raises FileNotFoundError where there is none, ValueError where its files are damaged or not of this base.
+    """
+    folder = Path(folder)
+    found = read_lora(folder)
+    _check_weights(model, found, folder / WEIGHTS)
+    config = LoraConfig(
+        r=found.r,
+        lora_alpha=found.lora_alpha,
+        lora_dropout=found.lora_dropout,
+        target_modules=found.target_modules,
+        task_type=found.task_type,
+    )
+    with _quiet(), naming(folder):
+        adapted = PeftModel.from_pretrained(model, folder, is_trainable=trainable, config=config)
     adapted.peft_config["default"].base_model_name_or_path = model.name_or_path  # peft looks there when it saves
     return adapted
+
+
+def read_lora(folder: Path) -> Targets:
+    """What adapter_config.json asks for, and the Forge lets it. Raises FileNotFoundError and ValueError."""
+    return read_targets(folder, set(LORA_TARGETS.values()), LoraConfig().to_dict())
+
+
+def _check_weights(model: PreTrainedModel, found: Targets, file: Path) -> None:
+    """Raise ValueError unless the adapter's file is safetensors, with a finite A and B for each target of the base."""
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing; other kinds of weights are not read")
+    wanted = dict(_shapes(model, found))
+    try:
+        with safe_open(file, "pt") as weights:
+            names = set(weights.keys())
+            if odd := sorted(names ^ wanted.keys()):
+                state = "not one of this base" if odd[0] in names else "missing"
+                raise ValueError(f"{file}: {odd[0][:200]} is {state} ({len(odd)} such)")
+            for name, shape in wanted.items():
+                there = weights.get_slice(name)
+                if tuple(there.get_shape()) != shape or there.get_dtype() not in ("F32", "F16", "BF16"):
+                    is_now = f"{there.get_dtype()} {tuple(there.get_shape())}"
+                    raise ValueError(f"{file}: {name} is {is_now}, but {CONFIG} and the base ask for {shape}")
+                if not torch.isfinite(weights.get_tensor(name)).all():
+                    raise ValueError(f"{file}: {name} has a NaN or an infinity")
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{file}: not whole ({error})") from None
+
+
+def _shapes(model: PreTrainedModel, found: Targets) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Name and shape of each matrix that peft saves; it matches patterns whole, and names at the end."""
+    for name, module in model.named_modules():
+        if isinstance(found.target_modules, str):
+            hit = re.fullmatch(found.target_modules, name)
+        else:
+            hit = any(f".{name}".endswith(f".{target}") for target in found.target_modules)
+        if hit and isinstance(module, torch.nn.Linear):
+            yield f"base_model.model.{name}.lora_A.weight", (found.r, module.in_features)
+            yield f"base_model.model.{name}.lora_B.weight", (module.out_features, found.r)
 
 
 @contextmanager

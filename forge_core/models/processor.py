@@ -5,8 +5,15 @@ picture, and hands `return_tensors` on twice (read in transformers 5.23.0). On s
 same for SmolVLM2 as for SmolVLM v1, token for token, on PIL alone. What is saved opens as the class the base names.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import torch
 from transformers import AutoImageProcessor, AutoTokenizer, Idefics3Processor, ProcessorMixin
+
+from forge_core.json_files import read_object
+from forge_core.models.base_files import base_folder, template_of
 
 VIDEO = "video_processor"
 RAW = {"do_rescale": False, "do_normalize": False}  # arguments of an image processor: pixels stay 0 to 255
@@ -30,19 +37,26 @@ class SmolVLMProcessor(Idefics3Processor):
 CLASSES = {"Idefics3Processor": Idefics3Processor, "SmolVLMProcessor": SmolVLMProcessor}
 
 
-def read_processor(folder: str, revision: str = "main") -> Idefics3Processor:
-    """The processor in a folder or a repository of the hub.
+def read_processor(base: str, revision: str = "main") -> Idefics3Processor:
+    """The processor in a folder or a repository of the hub, without running or loading anything that it names.
 
-    Raises OSError where it has none, ValueError where it is of a family that is not known here.
+    Raises OSError where it has none, ValueError where it is damaged, asks for code, or is of an unknown family.
     """
-    settings = _settings(folder, revision)
+    folder = base_folder(base, revision)
+    for name in ("processor_config.json", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise OSError(f"{base}@{revision}: no {name} could be read; wrong name?")
+    settings = read_object(folder / "processor_config.json")
     name = settings.get("processor_class")
     if name not in CLASSES or "image_seq_len" not in settings:
-        raise ValueError(f"{folder}: its processor is {name}; known are {', '.join(CLASSES)} (SmolVLM and SmolVLM2)")
-    images = AutoImageProcessor.from_pretrained(folder, revision=revision, backend="pil")  # the same with a GPU, or not
-    tokenizer = AutoTokenizer.from_pretrained(folder, revision=revision)
-    template = settings.get("chat_template") or tokenizer.chat_template
-    processor = CLASSES[name](images, tokenizer, image_seq_len=settings["image_seq_len"], chat_template=template)
+        raise ValueError(f"{base}: its processor is {name}; known are {', '.join(CLASSES)} (SmolVLM and SmolVLM2)")
+    with naming(folder):  # `pil`: the same with a GPU, or not
+        images = AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
+    with naming(folder / "tokenizer.json"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    processor = CLASSES[name](
+        images, tokenizer, image_seq_len=settings["image_seq_len"], chat_template=template_of(folder)
+    )
     if isinstance(processor, SmolVLMProcessor):
         # before transformers 5 one file served both halves
         of_images = images.to_dict() | {"video_processor_type": "SmolVLMVideoProcessor"}
@@ -51,15 +65,16 @@ def read_processor(folder: str, revision: str = "main") -> Idefics3Processor:
     return processor
 
 
-def _settings(folder: str, revision: str) -> dict:
-    """processor_config.json and the chat template; transformers gives {} for whatever keeps it from reading them."""
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Say in one line, with the file or folder, what a library can't make of it; they raise whatever comes to them."""
     try:
-        settings, reason = ProcessorMixin.get_processor_dict(folder, revision=revision)[0], ""
-    except ValueError as error:  # a name that no repository can have
-        settings, reason = {}, f" ({str(error).splitlines()[0]})"
-    if not settings:
-        raise OSError(f"{folder}@{revision}: no processor_config.json could be read{reason}; wrong name, no network?")
-    return settings
+        yield
+    except (ImportError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        said = str(error).strip().splitlines() or [""]
+        raise ValueError(f"{path}: can't be loaded ({type(error).__name__}: {said[0]})") from error
 
 
 def pack(read: dict) -> dict:

@@ -5,7 +5,6 @@ base, and scores there are not the merged model's, so `merge` measures anew. Tor
 """
 
 import glob
-import json
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,10 +17,12 @@ from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS, filter_repo_objects, 
 
 from forge_core import __version__
 from forge_core.data.download_errors import DownloadError, clear_errors
+from forge_core.models.adapter_folder import RECORD, WEIGHTS, Identity, Params, Record, read_record
+from forge_core.models.base_files import base_folder
 from forge_core.paths import locate
 from forge_core.remote.leaks import find
 from forge_core.results import digest, write_json
-from forge_core.text import printable
+from forge_core.text import code, front_matter, printable
 
 NEW_TOKENS = {1: 32, 2: 256}  # at most, in an answer of each stage
 PICKLES = (".bin", ".ckpt", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pth")
@@ -42,32 +43,38 @@ def merge(adapter: Path, out: Path, benchmark: Path | None = None, limit: int = 
     has something in it, ValueError where the base is not the one of the training, or a weight is no number.
     """
     adapter, out = adapter.absolute(), out.absolute()
-    record = checked_record(adapter)
+    checked = checked_record(adapter)
+    identity = checked.identity
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise FileExistsError(f"{out} is there already; remove it, or name another folder")
-    targets = _targets(benchmark, limit, record["identity"]["params"]["seed"]) if benchmark else []
+    targets = _targets(benchmark, limit, identity.params.seed) if benchmark else []
     draft = out.with_name(f"{out.name}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
-    _write_merged(adapter, record["identity"]["params"], draft)
+    _write_merged(adapter, identity.params, draft)
+    record = checked.model_dump(exclude_unset=True)
     record |= {"merged": True, "merged_by": __version__, "dtype": "bfloat16"}
-    record["adapter_sha256"] = digest(adapter / "adapter_model.safetensors")
-    record["score"] = {"benchmark": benchmark.absolute().name, **_score(draft, record, targets)} if benchmark else None
-    write_json(draft / "forge.json", record)
-    (draft / "README.md").write_text(merged_card(record))
+    record["adapter_sha256"] = digest(adapter / WEIGHTS)
+    record["score"] = None
+    if benchmark:
+        record["score"] = {"benchmark": benchmark.absolute().name, **_score(draft, identity, targets)}
+    write_json(draft / RECORD, record)
+    (draft / "README.md").write_text(merged_card(record, identity))
     draft.rename(out)
     print(f"{out}: merged, bfloat16; {score_line(record)}", flush=True)
     return record
 
 
-def checked_record(adapter: Path) -> dict:
+def checked_record(adapter: Path) -> Record:
     """forge.json of an adapter folder whose base is still the one that it was trained on."""
-    for name in ("adapter_config.json", "forge.json"):
-        if not (adapter / name).is_file():
-            raise FileNotFoundError(f"{adapter} has no {name}; an adapter folder is checkpoints/<run>/<stage>/final")
-    record = json.loads((adapter / "forge.json").read_text())
-    identity = record["identity"]
-    base = identity["params"]["base_model"]
-    if identity["base_sha256"] and digest(locate(base)) != identity["base_sha256"]:
+    from forge_core.models.load import read_lora
+
+    read_lora(adapter)
+    record = read_record(adapter)
+    base, trained_on = record.identity.params.base_model, record.identity.base_sha256
+    folder = base_folder(base, record.identity.params.base_revision)
+    if not (folder / "config.json").is_file():  # a folder of anything else is not even read
+        raise ValueError(f"{adapter / RECORD}: base_model {base} is no base: it has no config.json")
+    if trained_on and digest(locate(base)) != trained_on:
         raise ValueError(f"the base {base} has changed since {adapter} was trained on it; bring back that base")
     return record
 
@@ -82,28 +89,28 @@ def _targets(benchmark: Path, limit: int, seed: int) -> list:
     return targets
 
 
-def _write_merged(adapter: Path, params: dict, folder: Path) -> None:
+def _write_merged(adapter: Path, params: Params, folder: Path) -> None:
     """Model and processor of the merge: summed in fp32 and rounded once, so the same on every machine."""
     import torch
 
-    from forge_core.models.load import load_adapter, load_base, load_processor
+    from forge_core.models.load import adapter_processor, load_adapter, load_base
 
-    base = load_base(params["base_model"], params["base_revision"], load_in_4bit=False)
+    processor = adapter_processor(adapter, params.base_model, params.base_revision)
+    base = load_base(params.base_model, params.base_revision, load_in_4bit=False)
     model = load_adapter(base.float(), adapter).merge_and_unload(safe_merge=True)  # safe: a NaN is an error
     for part in model.config.sub_configs:
         getattr(model.config, part).dtype = torch.bfloat16  # `to` leaves it, and loading would believe it
     model.to(torch.bfloat16).save_pretrained(folder)
-    load_processor(str(adapter)).save_pretrained(folder)  # with the image size of the training
+    processor.save_pretrained(folder)  # with the image size of the training
 
 
-def _score(folder: Path, record: dict, targets: list) -> dict:
+def _score(folder: Path, identity: Identity, targets: list) -> dict:
     """Hits of the model in `folder`, its 95% Wilson interval `low` to `high`, and what they depend on."""
     from forge_core.evaluation.predict import predict
     from forge_core.evaluation.score import score, table
     from forge_core.models.load import compute_dtype, load_base, load_processor
 
-    identity = record["identity"]
-    stage, coord_format = identity["stage"], identity["params"].get("coord_format", "4-decimals")
+    stage, coord_format = identity.stage, identity.params.coord_format
     model, processor = load_base(str(folder), load_in_4bit=False), load_processor(str(folder))
     options = {"max_new_tokens": NEW_TOKENS[stage], "coord_format": coord_format, "batch_size": 8, "name": "merged"}
     with TemporaryDirectory() as answers:
@@ -121,29 +128,29 @@ def score_line(record: dict) -> str:
     if not score:
         return "click accuracy not measured"
     return (
-        f"click accuracy on {score['benchmark']}: {score['hits']} of {score['n']}, {score['hits'] / score['n']:.1%} "
+        f"click accuracy on {printable(score['benchmark'])}: {score['hits']} of {score['n']}, "
+        f"{score['hits'] / score['n']:.1%} "
         f"[{score['low']:.1%}, {score['high']:.1%}] (95% Wilson interval), bfloat16 weights computed in "
         f"{score['computed_in'].removeprefix('torch.')}"
     )
 
 
-def merged_card(record: dict) -> str:
+def merged_card(record: dict, identity: Identity) -> str:
     """The README of a merged folder, with the metadata that the hub reads; a base of the hub is named there."""
-    identity, params = record["identity"], record["identity"]["params"]
-    stage = {1: "grounding", 2: "reasoning"}[identity["stage"]]
-    origin = "" if identity["base_sha256"] else f"base_model: {params['base_model']}\n"
+    params, stage = identity.params, {1: "grounding", 2: "reasoning"}[identity.stage]
+    origin = {} if identity.base_sha256 else {"base_model": params.base_model}
     return (
-        f"---\n{origin}library_name: transformers\npipeline_tag: image-text-to-text\n---\n\n"
-        f"# Churninator, stage {identity['stage']}: {stage}, merged\n\n"
-        f"`{params['base_model']}`, revision `{params['base_revision']}`, with its LoRA adapter (rank "
-        f"{params['lora_rank']}) merged into the unquantised weights and saved in bfloat16 by the Churninator Forge "
+        f"{front_matter(**origin, library_name='transformers', pipeline_tag='image-text-to-text')}"
+        f"# Churninator, stage {identity.stage}: {stage}, merged\n\n"
+        f"{code(params.base_model)}, revision {code(params.base_revision)}, with its LoRA adapter (rank "
+        f"{params.lora_rank}) merged into the unquantised weights and saved in bfloat16 by the Churninator Forge "
         f"{record['merged_by']}.\n\n"
         f"- This very folder: {score_line(record)}\n"
-        f"- Base in 4 bits during training: {params['load_in_4bit']}; scores of the adapter on that base are others\n"
-        f"- Image size (longest edge): {params['image_size']} px; the processor here has it set\n"
-        f"- Coordinates in prompts and answers: {params.get('coord_format', '4-decimals')}\n"
+        f"- Base in 4 bits during training: {params.load_in_4bit}; scores of the adapter on that base are others\n"
+        f"- Image size (longest edge): {params.image_size} px; the processor here has it set\n"
+        f"- Coordinates in prompts and answers: {params.coord_format}\n"
         f"- Adapter sha256: {record['adapter_sha256']}\n"
-        f"- Data sha256: {identity['data_sha256']}\n"
+        f"- Data sha256: {identity.data_sha256}\n"
     )
 
 

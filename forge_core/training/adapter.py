@@ -8,9 +8,11 @@ from peft import PeftModel
 from transformers import ProcessorMixin
 
 from forge_core.actions.coordinates import CoordFormat
+from forge_core.models.adapter_folder import RECORD, read_record
 from forge_core.models.load import LORA_TARGETS
 from forge_core.params import TrainParams
 from forge_core.paths import resolve
+from forge_core.text import code, front_matter
 
 
 def save_adapter(model: PeftModel, processor: ProcessorMixin, record: dict, final: Path) -> None:
@@ -36,10 +38,10 @@ def model_card(record: dict) -> str:
     params, training = record["identity"]["params"], record["training"]
     stage = {1: "grounding", 2: "reasoning"}[record["identity"]["stage"]]
     return (
-        f"---\nbase_model: {params['base_model']}\nlibrary_name: peft\npipeline_tag: image-text-to-text\n---\n\n"
+        f"{front_matter(base_model=params['base_model'], library_name='peft', pipeline_tag='image-text-to-text')}"
         f"# Churninator, stage {record['identity']['stage']}: {stage}\n\n"
-        f"A LoRA adapter (rank {params['lora_rank']}) for `{params['base_model']}`, revision "
-        f"`{params['base_revision']}`, made with the Churninator Forge {record['forge']}.\n\n"
+        f"A LoRA adapter (rank {params['lora_rank']}) for {code(params['base_model'])}, revision "
+        f"{code(params['base_revision'])}, made with the Churninator Forge {record['forge']}.\n\n"
         f"- Rows: {training['rows']}, optimizer steps: {training['steps']}, the adapter is that of step "
         f"{training['best_step']}\n"
         f"- Clicks on held-out screenshots (within 5% of the point): {_share(training['held_out_clicks'])}\n"
@@ -48,8 +50,8 @@ def model_card(record: dict) -> str:
         f"- Image size (longest edge): {params['image_size']} px; the processor here has it set\n"
         f"- Coordinates in prompts and answers: {params['coord_format']}\n"
         f"- Base in 4 bits during training: {params['load_in_4bit']}\n"
-        f"- Parent adapter: {record['identity']['parent_adapter'] or 'none'}\n"
-        f"- Data: {training['data']}; sha256 {record['identity']['data_sha256']}\n"
+        f"- Parent adapter: {code(record['identity']['parent_adapter'] or 'none')}\n"
+        f"- Data: {code(training['data'])}; sha256 {record['identity']['data_sha256']}\n"
         f"- Learning rate {params['learning_rate']}, {params['batch_size']} x {params['gradient_accumulation']} rows a "
         f"step and device, LoRA alpha {params['lora_alpha']}, dropout {params['lora_dropout']}\n"
     )
@@ -70,7 +72,7 @@ def check_parent(model: PeftModel, params: TrainParams) -> None:
         ("lora_rank", parent.r),
         ("lora_alpha", parent.lora_alpha),
         ("lora_dropout", parent.lora_dropout),
-        ("train_vision", {targets: name for name, targets in LORA_TARGETS.items()}.get(parent.target_modules)),
+        ("train_vision", next((name for name, each in LORA_TARGETS.items() if each == parent.target_modules), None)),
         ("coord_format", coord_format_of(resolve(params.parent_adapter))),
     ):
         if getattr(params, name) != value:
@@ -81,7 +83,8 @@ def check_parent(model: PeftModel, params: TrainParams) -> None:
 
 
 def coord_format_of(adapter: Path) -> CoordFormat:
-    """How an adapter folder learned to write places, by its forge.json; "4-decimals" where that does not say."""
-    file = adapter / "forge.json"
-    record = json.loads(file.read_text()) if file.is_file() else {}
-    return record.get("identity", {}).get("params", {}).get("coord_format", "4-decimals")
+    """How an adapter or merged folder learned to write places; "4-decimals" where there is no forge.json that says.
+
+    Raises what `read_record` raises.
+    """
+    return read_record(adapter).identity.params.coord_format if (adapter / RECORD).exists() else "4-decimals"

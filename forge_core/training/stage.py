@@ -4,11 +4,11 @@ A finished stage with the same parameters, data and parent is loaded, not repeat
 complete checkpoint.
 """
 
-import json
 import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from peft import PeftModel
@@ -16,6 +16,8 @@ from safetensors import SafetensorError
 from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
 from forge_core import __version__, gpus, shared_memory
+from forge_core.json_files import read_object
+from forge_core.models.adapter_folder import read_record
 from forge_core.models.cost import geometry
 from forge_core.models.load import (
     attach_lora,
@@ -68,7 +70,7 @@ def run_stage(params: TrainParams) -> StageRun:
     identity = describe(params, rows_file)
     check_same(identity)
     if of_first((final / "forge.json").is_file()):
-        record = json.loads((final / "forge.json").read_text())
+        record = read_record(final).model_dump(exclude_unset=True)
         if record["identity"] == identity:
             print(f"{final} is already trained with these parameters and data", flush=True)
             return StageRun(final, record)
@@ -120,7 +122,7 @@ def train(trainer: Trainer, folder: Path) -> None:
     """Train from the newest complete checkpoint in `folder` to the end.
 
     Raises SystemExit (143, as a process that SIGTERM ended) when asked to stop before, with a checkpoint saved,
-    MemoryError when the GPU's memory is full, and OSError when the disk is.
+    MemoryError when the GPU's memory is full, OSError when the disk is, ValueError where a checkpoint holds code.
     """
     newest = of_first(newest_complete(folder))
     try:
@@ -130,6 +132,9 @@ def train(trainer: Trainer, folder: Path) -> None:
     except (OSError, RuntimeError, SafetensorError) as error:  # the libraries raise all three when a disk is full
         check_space(trainer.model, folder, checkpoints=1, after=f"; the last whole checkpoint is kept ({error})")
         raise
+    except UnpicklingError as error:
+        said = str(error).splitlines()[0]
+        raise ValueError(f"{folder / newest}: a file in it is not what the Forge saves ({said}); remove it") from None
     if any(getattr(callback, "asked", False) for callback in trainer.callback_handler.callbacks):
         print(f"SIGTERM: stopped and saved at step {trainer.state.global_step}; a new run continues", flush=True)
         raise SystemExit(143)
@@ -140,9 +145,12 @@ def data_sources(rows_file: Path) -> str:
     manifest = rows_file.with_suffix(".manifest.json")
     if not manifest.is_file():
         return rows_file.name
-    found = json.loads(manifest.read_text())
-    source, subsets = found["source"], ", ".join(found["subsets"])
-    return f"{source['repository']}@{source['commit'] or source['revision']} ({subsets})" if source else subsets
+    found = read_object(manifest)
+    try:
+        source, subsets = found["source"], ", ".join(found["subsets"])
+        return f"{source['repository']}@{source['commit'] or source['revision']} ({subsets})" if source else subsets
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{manifest}: not a manifest of notebook 02_preprocess ({error!r})") from None
 
 
 def check_device(params: TrainParams) -> None:

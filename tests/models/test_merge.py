@@ -177,7 +177,7 @@ def test_a_merge_that_cannot_be_is_one_line_and_writes_nothing(adapter, benchmar
     (full / "mine.txt").write_text("mine")
     changed = copied(adapter, tmp_path / "changed")
     record = json.loads((changed / "forge.json").read_text())
-    record["identity"]["base_sha256"] = "0"
+    record["identity"]["base_sha256"] = "0" * 64
     (changed / "forge.json").write_text(json.dumps(record))
     for arguments, message in (
         ((adapter, full), f"{full} is there already; remove it, or name another folder"),

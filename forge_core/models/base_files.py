@@ -1,0 +1,252 @@
+"""The files of a base, or of a merged model, checked before transformers reads them: code, other repositories, sizes.
+
+`trust_remote_code=False` is not enough (read in transformers 5.23): a processor's `audio_tokenizer` loads another
+repository and asks whether to run its code, whatever the caller said; `attn_implementation` fetches a kernel from the
+hub, and an adapter_config.json another base. Nothing here loads torch.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+from huggingface_hub import snapshot_download
+from pydantic import Field, model_validator
+from safetensors import SafetensorError, safe_open
+
+from forge_core.json_files import Outside, checked, read_object
+from forge_core.models.chat import LONGEST, check_template
+from forge_core.params import Edge
+from forge_core.paths import locate
+
+TEMPLATE = "chat_template.jinja"
+SETTINGS = ("processor_config.json", "preprocessor_config.json", "chat_template.json", "video_preprocessor_config.json")
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json")
+MODEL = ("config.json", "generation_config.json", "model.safetensors.index.json")
+FILES = (*MODEL, *SETTINGS, *TOKENIZER, "merges.txt", TEMPLATE)
+ADAPTER = "adapter_config.json"  # beside a base's weights, transformers would load the base that it names
+WEIGHTS = "model*.safetensors"
+
+Size = Annotated[int, Field(gt=0, le=2**20)]
+Layers = Annotated[int, Field(gt=0, le=256)]
+TILES = 8  # along an edge, at most; SmolVLM has names for six
+
+
+class Part(Outside):
+    """What a language model and a vision tower are made of; None: the class's own."""
+
+    hidden_size: Size | None = None
+    intermediate_size: Size | None = None
+    num_hidden_layers: Layers | None = None
+    num_attention_heads: Size | None = None
+    num_key_value_heads: Size | None = None
+    head_dim: Size | None = None
+    vocab_size: Size | None = None
+
+
+class Text(Part):
+    """The language model."""
+
+    model_type: Literal["llama"] = "llama"
+
+
+class Vision(Part):
+    """The vision tower."""
+
+    image_size: Edge | None = None
+    patch_size: Edge | None = None
+
+
+class Config(Outside):
+    """config.json."""
+
+    model_type: Literal["idefics3", "smolvlm"]
+    scale_factor: Annotated[int, Field(gt=0, le=16)] = 2
+    text_config: Text = Text()
+    vision_config: Vision = Vision()
+
+
+class LongestEdge(Outside):
+    """A size in px."""
+
+    longest_edge: Edge
+
+
+Three = Annotated[list[float], Field(min_length=3, max_length=3)]
+IMAGES = tuple(f"{family}ImageProcessor{kind}" for family in ("Idefics3", "SmolVLM") for kind in ("", "Fast", "Pil"))
+
+
+class Images(Outside):
+    """preprocessor_config.json, or `image_processor` in processor_config.json."""
+
+    image_processor_type: Literal[IMAGES] | None = None
+    size: LongestEdge | None = None
+    max_image_size: LongestEdge | None = None  # of a tile
+    image_mean: Three | None = None
+    image_std: Three | None = None
+    rescale_factor: float | None = None
+    resample: Annotated[int, Field(ge=0, le=5)] | None = None
+
+    @model_validator(mode="after")
+    def _tiles(self):
+        if self.size and self.max_image_size and self.size.longest_edge > TILES * self.max_image_size.longest_edge:
+            raise ValueError(f"size.longest_edge is more than {TILES} times max_image_size.longest_edge")
+        return self
+
+
+class Processor(Outside):
+    """processor_config.json."""
+
+    processor_class: str | None = None
+    image_seq_len: Annotated[int, Field(gt=0, le=1024)] | None = None
+    image_processor: Images | None = None
+
+
+class Tokens(Outside):
+    """tokenizer_config.json: the classes that read tokenizer.json, and no other file."""
+
+    tokenizer_class: (
+        Literal["GPT2Tokenizer", "GPT2TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"] | None
+    ) = None
+
+
+class Generation(Outside):
+    """generation_config.json: who ends an answer. How one is searched for is the Forge's to say."""
+
+    @model_validator(mode="after")
+    def _only_tokens(self):
+        for name, value in self.model_extra.items():
+            if value and not (name in PLAIN or name.endswith("_token_id") or name.startswith(("output_", "return_"))):
+                raise ValueError(f"{name} is {str(value)[:80]!r}, which the Forge's bases do not have")
+        return self
+
+
+# what changes no search, or is given with each question
+PLAIN = {
+    *("_from_model_config", "transformers_version", "use_cache", "do_sample", "temperature", "top_k", "top_p"),
+    *("max_length", "max_new_tokens"),
+}
+
+
+class Index(Outside):
+    """model.safetensors.index.json: names of weights and the file of each, beside it."""
+
+    weight_map: dict[str, Annotated[str, Field(pattern=r"^[\w.-]+\.safetensors$")]]
+
+
+MODELS = {
+    "config.json": Config,
+    "generation_config.json": Generation,
+    "preprocessor_config.json": Images,
+    "processor_config.json": Processor,
+    "tokenizer_config.json": Tokens,
+    "model.safetensors.index.json": Index,
+}
+
+# keys that name code, another repository or another file, and patterns of somebody else's making
+REFUSED = {
+    *("auto_map", "custom_generate", "custom_pipelines", "audio_tokenizer", "quantization_config"),
+    *("compression_config", "fast_tokenizer_files", "Regex"),
+}
+ATTENTION = (None, "eager", "sdpa", "flash_attention_2")
+
+
+def base_folder(base: str, revision: str = "main", weights: bool = False) -> Path:
+    """The folder with the files of a base, of the hub's in its cache, all of them checked; `weights` too.
+
+    Raises OSError where they can't be had, ValueError where one is not what a base has.
+    """
+    folder = Path(locate(base))
+    if not folder.is_dir():
+        wanted = [*FILES, ADAPTER, *([WEIGHTS] if weights else [])]
+        try:
+            folder = Path(snapshot_download(base, revision=revision, allow_patterns=wanted, ignore_patterns="*/*"))
+        except (OSError, ValueError) as error:  # a name that no repository can have is a ValueError
+            reason = str(error).strip().splitlines()[0]
+            raise OSError(f"{base}@{revision}: could not be read ({reason}); wrong name, no network?") from None
+    check_files(folder)
+    if weights:
+        _check_weights(folder)
+    return folder
+
+
+def check_files(folder: Path) -> None:
+    """Raise ValueError for a file in `folder` that transformers must not read; what is not there is not missed."""
+    for name in FILES:
+        file = folder / name
+        if not file.exists():
+            continue
+        if name.endswith(".json"):
+            check_keys(content := read_object(file), file)
+            checked(MODELS.get(name, Outside), content, file)
+    if (folder / "additional_chat_templates").exists():
+        raise ValueError(f"{folder / 'additional_chat_templates'}: a base here has one chat template")
+    template_of(folder)
+
+
+def check_keys(content: object, file: Path) -> None:
+    """Raise ValueError for a key, however deep, that asks for code, another repository, or a kernel from the hub."""
+    left = [content]
+    while left:
+        part = left.pop()
+        if isinstance(part, list):
+            left += part
+        if not isinstance(part, dict):
+            continue
+        for key, value in part.items():
+            refused = key in REFUSED and isinstance(value, (str, list, dict)) and value
+            if refused or (key.strip("_").startswith("attn_implementation") and not _plain_attention(value)):
+                raise ValueError(f"{file}: {key} is refused: {str(value)[:80]!r}")
+        left += part.values()
+
+
+def _plain_attention(value: object) -> bool:
+    return isinstance(value, bool) or value in ATTENTION
+
+
+def template_of(folder: Path) -> str | None:
+    """The chat template in a folder, checked; None where it has none. Raises ValueError."""
+    found = None
+    for name, read in TEMPLATES.items():
+        file = folder / name
+        text = read(file) if file.exists() else None
+        if text is not None:
+            check_template(text, file)
+            found = text if found is None else found
+    return found
+
+
+def _of_json(file: Path) -> object:
+    return read_object(file).get("chat_template")
+
+
+def _of_text(file: Path) -> str:
+    try:
+        if file.stat().st_size > 4 * LONGEST:
+            raise ValueError(f"larger than {4 * LONGEST:,} bytes")
+        return file.read_text(encoding="utf-8")
+    except (ValueError, OSError) as error:  # what is not UTF-8 is a ValueError
+        raise ValueError(f"{file}: not a chat template ({error})") from None
+
+
+# the first of them counts, as in transformers
+TEMPLATES: dict[str, Callable[[Path], object]] = {
+    "processor_config.json": _of_json,
+    "chat_template.json": _of_json,
+    TEMPLATE: _of_text,
+    "tokenizer_config.json": _of_json,
+}
+
+
+def _check_weights(folder: Path) -> None:
+    """Raise ValueError where a folder is an adapter's, has no weights as safetensors, or broken ones."""
+    if (folder / ADAPTER).exists():
+        raise ValueError(f"{folder / ADAPTER}: a base has no such file; is {folder} an adapter?")
+    files = sorted(folder.glob(WEIGHTS))
+    if not files:
+        raise ValueError(f"{folder} has no weights as safetensors; others are not read")
+    for file in files:
+        try:
+            with safe_open(file, "pt"):
+                pass
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"{file}: not whole ({error})") from None
