@@ -28,6 +28,7 @@ from papermill.exceptions import PapermillExecutionError
 from forge_core import __version__, paths, results, shared_memory
 from forge_core.data import disk
 from forge_core.evaluation.browser import find_chromium
+from forge_core.json_files import Outside, read_model
 from forge_core.livelog import LiveLog
 from forge_core.params import (
     MODELS,
@@ -46,6 +47,13 @@ KERNEL_ENVIRONMENT = {
     "OMP_WAIT_POLICY": "passive",  # idle OpenMP threads sleep: far faster where cores are few or shared
     "TOKENIZERS_PARALLELISM": "false",  # no warning from forked data loader workers
 }
+
+
+class Fingerprint(Outside):
+    """fingerprint.json: what decided the last run, and size and time of its inputs and outputs then."""
+
+    fingerprint: str
+    files: dict[str, list[int]]
 
 
 class NotebookFailed(RuntimeError):
@@ -185,14 +193,14 @@ def describe(profile: str, prices: Profile, steps: list[Step]) -> list[str]:
 def unchanged(step: Step) -> bool:
     """True where the last run succeeded with the same parameters, code and inputs and its outputs are still there."""
     try:
-        saved = json.loads((step.folder / FINGERPRINT).read_text())
+        saved = read_model(Fingerprint, step.folder / FINGERPRINT)
         record = results.read_results(step.params.run, step.notebook)
     except (OSError, ValueError):
         return False
-    if record["status"] != "ok" or saved["fingerprint"] != fingerprint(step, record["inputs"]):
+    if record["status"] != "ok" or saved.fingerprint != fingerprint(step, record["inputs"]):
         return False
     recorded = record["inputs"] | record["outputs"]
-    return all(_same(path, sha256, saved["files"].get(path)) for path, sha256 in recorded.items())
+    return all(_same(path, sha256, saved.files.get(path)) for path, sha256 in recorded.items())
 
 
 def fingerprint(step: Step, inputs: dict[str, str]) -> str:
@@ -309,7 +317,7 @@ def _price(minutes: float | None, usd_per_hour: float | None) -> str:
 
 def _same(path: str, sha256: str, stamp: list | None) -> bool:
     """True where a file or folder still has its recorded content; hashed only if its stamp changed."""
-    if not paths.resolve(path).exists():
+    if not (paths.resolve(path).is_file() or paths.resolve(path).is_dir()):
         return False
     return _stamp(path) == stamp or results.digest(path) == sha256
 

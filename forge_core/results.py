@@ -26,8 +26,21 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from forge_core import __version__, paths
+from forge_core.json_files import Outside, read_model
 
 FILE = "results.json"
+
+
+class Record(Outside):
+    """results.json as it is read again, written perhaps by another version or on another machine."""
+
+    status: str
+    params: dict
+    metrics: dict
+    inputs: dict[str, str]  # path -> sha256
+    outputs: dict[str, str]
+    seconds: float
+    environment: dict[str, str | None]
 
 
 def start(run: str, notebook: str, params: BaseModel | Mapping) -> Results:
@@ -87,11 +100,12 @@ def read_results(run: str, notebook: str) -> dict:
 
     Raises:
         FileNotFoundError: it has not finished; the message says which notebook to run.
+        ValueError: it is damaged; the message names the file and the field.
     """
     path = paths.ROOT / "runs" / run / notebook / FILE
     if not path.is_file():
         raise FileNotFoundError(f"{paths.relative(path)} is missing: run notebook {notebook} of run '{run}' first")
-    return json.loads(path.read_text())
+    return read_model(Record, path).model_dump()
 
 
 def write_json(path: Path, record: Mapping) -> None:

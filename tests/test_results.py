@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from base64 import b64encode
 from html.parser import HTMLParser
 
@@ -112,3 +113,21 @@ def test_a_folders_digest_sees_every_change(root, change):
     assert results.digest("f") == before
     change(folder)
     assert results.digest(folder) != before
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "not JSON"),
+        ("[]", "must be an object, got []"),
+        ('{"status": "ok"}', "params is missing"),
+        ('{"status": 1}', "status: Input should be a valid string, got 1"),
+        ("\xff", "not JSON"),
+    ],
+)
+def test_a_damaged_record_is_named(root, text, problem):
+    file = root / "runs" / "r" / "01_x" / results.FILE
+    file.parent.mkdir(parents=True)
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=f"{re.escape(str(file))}: {re.escape(problem)}"):
+        results.read_results("r", "01_x")
