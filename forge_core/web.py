@@ -42,13 +42,18 @@ class Answer(NamedTuple):
     whole: bool
 
 
+class NotReachedError(OSError):
+    """Nobody takes a connection there, or the name is unknown."""
+
+
 def get(
     url: str, *, seconds: float, limit: int, elsewhere: bool = True, method: str = "GET", accept: str = "*/*"
 ) -> Answer:
     """The answer to one request, whatever its status; `limit` in bytes of the body, `seconds` for all of it.
 
     Without `elsewhere` nothing but the URL's own origin is asked: no other one, and no proxy. Raises OSError with one
-    line that begins with the URL: not http(s), a password in it, no answer in time, a redirect that is not followed.
+    line that begins with the URL: not http(s), a password in it, no answer in time, a redirect that is not followed;
+    NotReachedError where there is no connection.
     """
     fetch, done = _Fetch(url, seconds, limit, elsewhere, method, accept), Future()
     # a thread, as nothing else ends in time whatever it waits for: a name server, a handshake, a byte now and then
@@ -58,7 +63,8 @@ def get(
     except TimeoutError:
         raise OSError(f"{shown(url)}: not done after {seconds:g} s") from None
     except (OSError, HTTPException, ValueError) as error:
-        raise OSError(f"{shown(url)}: {shown(str(error) or type(error).__name__)}") from None
+        kind = NotReachedError if isinstance(error, NotReachedError) else OSError
+        raise kind(f"{shown(url)}: {shown(str(error) or type(error).__name__)}") from None
     finally:
         fetch.leave()
 
@@ -160,7 +166,10 @@ class _Fetch:
     def _resolved(self, place: _Place) -> list[str]:
         """The IP addresses of a place, asked for once."""
         if place not in self.addresses:
-            found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+            try:
+                found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+            except OSError as error:
+                raise NotReachedError(str(error)) from None
             self.addresses[place] = list(dict.fromkeys(address[0] for *_, address in found))
         return self.addresses[place]
 
@@ -211,10 +220,10 @@ class _Fetch:
                 sock = socket.create_connection((address, place.port), share)
                 sock.settimeout(self._left())
                 return sock
-            except OSError:
+            except OSError as error:
                 if number == len(addresses):
-                    raise
-        raise OSError(f"{place.host} has no address")
+                    raise NotReachedError(str(error)) from None
+        raise NotReachedError(f"{place.host} has no address")
 
     def _left(self) -> float:
         """Seconds until the end; raises TimeoutError where there are none."""

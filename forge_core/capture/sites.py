@@ -88,7 +88,7 @@ class Place:
 def opened(place: Place, names: set[str]) -> Iterator[Site]:
     """The site at a place; `names` of sites are taken, and its own is added.
 
-    Raises ValueError where it is neither, or a folder has no page.
+    Raises ValueError where it is neither, or a folder has no page; OSError where nobody answers there.
     """
     address = place.address
     if "://" in address:
@@ -161,9 +161,14 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 def _robots(base: str) -> RobotFileParser:
-    """What robots.txt of a site says; where it cannot be had, nothing is allowed, and a line printed says why."""
+    """What robots.txt of a site says; where it cannot be had, nothing is allowed, and a line printed says why.
+
+    Raises web.NotReachedError where there is no site.
+    """
     try:
         return _rules(f"{base}/robots.txt")
+    except web.NotReachedError:
+        raise
     except OSError as error:
         print(printable(f"{error}; no link is followed, only the pages that you named are opened"), flush=True)
         nothing = RobotFileParser()

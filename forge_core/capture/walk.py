@@ -65,8 +65,8 @@ def size_of(viewport: str) -> tuple[int, int]:
 def capture(places: Sequence[Place], out: Path, settings: Settings) -> list[Visit]:
     """Capture places into `out`, and return all their visits, those of an earlier run too; prints a line each.
 
-    Raises ValueError for a place or setting that is wrong, ImportError without playwright, PageError without Chromium.
-    What goes wrong with one page is its visit's `status`.
+    Raises ValueError for a place or setting that is wrong, OSError for a site that does not answer, ImportError without
+    playwright, PageError without Chromium. What goes wrong with one page is its visit's `status`.
     """
     for viewport in settings.viewports:
         size_of(viewport)
