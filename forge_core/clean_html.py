@@ -26,16 +26,7 @@ _ATTRIBUTES = {
     *("rowspan", "scope", "start", "style", "tabindex", "title", "type", "value", "width"),
     *("cx", "cy", "fill", "preserveAspectRatio", "r", "stroke", "stroke-width", "viewBox", "x", "y"),
 }
-_STYLES = (
-    "background-color",
-    "color",
-    "font-style",
-    "font-weight",
-    "text-align",
-    "text-decoration",
-    "white-space",
-    "--model",
-)
+_STYLES = ("background-color", "color", "font-style", "font-weight", "text-align", "white-space", "--model")
 _LINK = re.compile(r"(?:https?:|mailto:|[#/?]|[\w.%-]+(?:[/?#]|$)).*", re.IGNORECASE | re.DOTALL)
 _PLAIN_STYLE = re.compile(r"[\w\s:;#%.,-]*")  # no call such as url(), no escape
 

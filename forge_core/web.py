@@ -222,7 +222,7 @@ class _Fetch:
                 return sock
             except OSError as error:
                 if number == len(addresses):
-                    raise NotReachedError(str(error)) from None
+                    raise error if isinstance(error, TimeoutError) else NotReachedError(str(error)) from None
         raise NotReachedError(f"{place.host} has no address")
 
     def _left(self) -> float:
