@@ -9,6 +9,7 @@ import typer
 
 from forge_core.errors import say_errors
 from forge_core.remote.cli import app as vast
+from forge_core.text import printable
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -167,8 +168,8 @@ def _spot_image(image: str, instruction: str, adapter: str, platform: str, out: 
     from forge_core.evaluation.spot import spot as ask
 
     found = ask(fetch_image(image), instruction, adapter, platform)
-    print(f"thought: {found.thought or 'none'}")
-    print(f"action: {render(found.actions) or f'none that can be read in {found.raw!r}'}")
+    print(printable(f"thought: {found.thought or 'none'}", lines=True))
+    print(printable(f"action: {render(found.actions) or f'none that can be read in {found.raw!r}'}", lines=True))
     print(f"picture: {plots.save(found.picture, out)}")
 
 

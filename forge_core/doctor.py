@@ -13,14 +13,13 @@ import netrc
 import os
 import platform
 import shutil
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from packaging.requirements import Requirement
 
-from forge_core import paths
+from forge_core import paths, web
+from forge_core.text import printable
 
 if TYPE_CHECKING:  # pydantic may be what is missing
     from forge_core.params import EvaluateParams, NotebookParams, TrainParams
@@ -52,7 +51,7 @@ def run(profile: str | None = None) -> int:
     # the checks below import torch and the hub client
     lines += [check() for check in checks] if required.state == "ok" else []
     for line in lines:
-        print(f"{line.state:8} {line.what:9} {line.detail}")
+        print(f"{line.state:8} {line.what:9} {printable(line.detail)}")
         if line.mend:
             print(f"{'':18} mend: {line.mend}")
     if planned:
@@ -207,15 +206,15 @@ def hub() -> Line:
 
     if constants.HF_HUB_OFFLINE:
         return Line("note", "hub", "not asked: HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE, if downloads are wanted")
+    address = web.shown(constants.ENDPOINT)
     try:
-        with urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=HUB_TIMEOUT):
-            pass
-    except urllib.error.HTTPError:
-        pass  # it answered
-    except (OSError, ValueError) as error:
-        detail = f"{constants.ENDPOINT} does not answer ({error}); the embedded profile needs no hub"
+        web.get(constants.ENDPOINT, seconds=HUB_TIMEOUT, limit=0, method="HEAD")
+    except OSError as error:
+        detail = (
+            f"{address} does not answer ({str(error).removeprefix(address + ': ')}); the embedded profile needs no hub"
+        )
         return Line("note", "hub", detail, "check the network and HF_ENDPOINT, or set base_model to a local folder")
-    return Line("ok", "hub", f"{constants.ENDPOINT} answers")
+    return Line("ok", "hub", f"{address} answers")
 
 
 def wandb() -> Line:

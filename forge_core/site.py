@@ -3,7 +3,8 @@
     make site        # build/site/index.html, of run `embedded`; another one: make site RUN=vast-24gb
 
 nbconvert turns notebooks and Markdown into HTML; links between them are made to fit. Pictures and styles are inside
-the pages, which hold no script and load nothing from anywhere.
+the pages, which hold no script and load nothing from anywhere. What lies in runs/ may be from a rented host: of its
+HTML only what `clean_html` allows is in the site; the report keeps its filters, by this version's script.
 """
 
 import argparse
@@ -18,14 +19,17 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 from bs4 import BeautifulSoup, Tag
-from jinja2 import Environment, PackageLoader
+from jinja2 import Environment, PackageLoader, Template
 from markupsafe import Markup
 from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
 from forge_core import paths
+from forge_core.clean_html import clean
+from forge_core.evaluation.report import cleaned
 from forge_core.params import MODELS, OPTIONAL
 from forge_core.results import FILE, read_results
+from forge_core.text import printable
 
 NAME = "The Churninator Forge"
 REPORT = "runs/{run}/05_evaluate_screenspot/report.html"
@@ -51,7 +55,7 @@ def build(run: str, out: Path) -> Path:
 
     Raises:
         FileNotFoundError: a lesson of `run` has not finished; the message says which.
-        ValueError: `out` holds something else than a site.
+        ValueError: `out` holds something else than a site, or a file of the run cannot be read; the message names it.
     """
     site = pages(run)
     _clear(out)
@@ -61,12 +65,20 @@ def build(run: str, out: Path) -> Path:
     for page in site:
         target = out / page.address
         target.parent.mkdir(parents=True, exist_ok=True)
-        if page.file.suffix == ".html":
-            shutil.copyfile(page.file, target)
-            continue
-        html = template.render(page=page, content=Markup(_content(page, site)), to=_to(page), **_around(page, site))
+        html = _html(page, site, template)
         target.write_text(html, encoding="utf-8", errors="xmlcharrefreplace")  # a model may write half a character
     return out / "index.html"
+
+
+def _html(page: Page, site: Sequence[Page], template: Template) -> str:
+    try:
+        if page.file.suffix == ".html":
+            return cleaned(page.file.read_text(encoding="utf-8"))
+        content = Markup(_content(page, site))
+    except Exception as error:  # damaged notebooks and HTML fail in many ways
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{page.file}: cannot be shown ({reason:.200})") from None
+    return template.render(page=page, content=content, to=_to(page), **_around(page, site))
 
 
 def pages(run: str) -> list[Page]:
@@ -109,14 +121,18 @@ def slug(heading: str) -> str:
 
 
 def _title(file: Path) -> str:
-    """The first heading of a notebook or Markdown file."""
-    return re.search(r"^# (.+)", _notebook(file).cells[0].source, re.MULTILINE).group(1)
+    """The first heading of a notebook or Markdown file. Raises ValueError where it does not begin with one."""
+    try:
+        return re.search(r"^# (.+)", _notebook(file).cells[0].source, re.MULTILINE).group(1)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{file}: no text that begins with a heading ({reason:.200})") from None
 
 
 def _about(run: str, notebook: str) -> str:
     record = read_results(run, notebook)
     versions = record["environment"]
-    return f"Run '{run}': {record['seconds']:.0f} s on {versions['device']}, forge {versions['forge']}."
+    return f"Run '{run}': {record['seconds']:.0f} s on {versions.get('device')}, forge {versions.get('forge')}."
 
 
 def _notebook(file: Path) -> nbformat.NotebookNode:
@@ -131,9 +147,9 @@ def _content(page: Page, site: Sequence[Page]) -> str:
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
         if WIDGET in output.get("data", {}):
             output.data = {"text/html": NO_KERNEL}
-    folder = str((paths.ROOT / page.source).parent)
-    exporter = HTMLExporter(
-        template_name="basic", embed_images=True, exclude_anchor_links=True,
+    folder, outside = str((paths.ROOT / page.source).parent), page.section == "Lessons"
+    exporter = HTMLExporter(  # a notebook from outside names no file of this machine to be embedded
+        template_name="basic", embed_images=not outside, exclude_anchor_links=True,
         exclude_input_prompt=True, exclude_output_prompt=True,
     )  # fmt: skip
     html, _ = exporter.from_notebook_node(notebook, {"metadata": {"path": folder}})
@@ -144,12 +160,16 @@ def _content(page: Page, site: Sequence[Page]) -> str:
         table.wrap(soup.new_tag("div", attrs={"class": "wide", "tabindex": "0"}))
     for link in soup.find_all("a", href=True):
         _point(link, page, site)
-    return str(soup)
+    return clean(str(soup)) if outside else str(soup)
 
 
 def _point(link: Tag, page: Page, site: Sequence[Page]) -> None:
     """Make a link lead to the page of the file that it names; what has no page keeps its text alone."""
-    parts = urlsplit(link["href"])
+    try:
+        parts = urlsplit(link["href"])
+    except ValueError:  # http://[
+        link.unwrap()
+        return
     if parts.scheme or not parts.path:
         return
     named = posixpath.normpath(posixpath.join(posixpath.dirname(page.source), unquote(parts.path)))
@@ -187,4 +207,4 @@ if __name__ == "__main__":
     try:
         print(build(arguments.run, arguments.out))
     except (OSError, ValueError) as error:
-        sys.exit(str(error))
+        sys.exit(printable(str(error)))

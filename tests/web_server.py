@@ -8,14 +8,15 @@ from threading import Event, Thread
 class WebServer(ThreadingHTTPServer):
     """`pages`: path -> body, or (status, headers, body); a body None is one that does not come until `stop`.
 
-    `requests` has the path of each request. A body that is an iterator is sent as long as somebody reads.
+    `requests` has the path of each request, `heads` path and headers. A body that is an iterator is sent as long as
+    somebody reads.
     """
 
     daemon_threads = True
 
     def __init__(self, pages: dict | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.pages, self.requests, self.stopped = dict(pages or {}), [], Event()
+        self.pages, self.requests, self.heads, self.stopped = dict(pages or {}), [], [], Event()
         Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
     def stop(self) -> None:
@@ -37,6 +38,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests.append(self.path)
+        self.server.heads.append((self.path, self.headers))
         page = self.server.pages.get(self.path, (404, {}, b"not here"))
         status, headers, body = page if isinstance(page, tuple) else (200, {}, page)
         if body is None:

@@ -23,6 +23,7 @@ from forge_core.capture.store import Screen, Visit, write_manifest
 from forge_core.capture.walk import Settings, capture
 from forge_core.evaluation.browser import chromium_version
 from forge_core.paths import resolve
+from forge_core.text import printable
 
 REFERENCE = Path(__file__).parent / "forgespot.json"
 CHECKSUMS = "checksums.json"
@@ -60,7 +61,7 @@ def build(out: str | Path) -> dict:
     manifest = describe(settings(package), visits, screens) | {"files": written, "licence_note": _licences()}
     write_manifest(out, manifest)
     verdict = compared(sums, json.loads(REFERENCE.read_text()))
-    print("\n".join([*summary(manifest), *_files(written), verdict]), flush=True)
+    print(printable("\n".join([*summary(manifest), *_files(written), verdict]), lines=True), flush=True)
     return manifest
 
 

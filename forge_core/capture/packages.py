@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 
 from forge_core.data import archives
 
+SECONDS = 600  # that fetching a package may take
 WEB = ("desktop", "tablet", "phone")
 _MIT = "permission is hereby granted, free of charge, to any person obtaining a copy"
 
@@ -61,7 +62,8 @@ class Package:
         """What fetches the archive into a folder named after it."""
         if self.registry == "npm":
             return ("npm", "pack", f"{self.name}@{self.version}", "--pack-destination")
-        return (sys.executable, "-m", "pip", "download", "--no-deps", f"{self.name}=={self.version}", "--dest")
+        wheel = ("--no-deps", "--only-binary", ":all:")  # a source would be run by pip, before its hash is looked at
+        return (sys.executable, "-m", "pip", "download", *wheel, f"{self.name}=={self.version}", "--dest")
 
 
 # tasks of MiniWoB++ with named things to click; the others are drawing, dragging, fields without a name, or repeats
@@ -221,7 +223,11 @@ def _fetch(package: Package, folder: str) -> None:
     command, by_hand = package.command, f"{shlex.join(package.command)} {Path(folder).parent}"
     if not shutil.which(command[0]):
         raise PackageError(f"{package.name} needs npm, which is not here: apt-get install npm; or elsewhere: {by_hand}")
-    done = subprocess.run([*command, folder], capture_output=True, text=True)
+    try:
+        done = subprocess.run([*command, folder], capture_output=True, text=True, errors="replace", timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        told = f"{package.name} {package.version}: not fetched within {SECONDS} s"
+        raise PackageError(f"{told}; by hand: {by_hand}") from None
     if done.returncode:
         said = "; ".join(done.stderr.strip().splitlines()[-2:])
         raise PackageError(f"{package.name} {package.version} cannot be fetched: {said}. When online again: {by_hand}")

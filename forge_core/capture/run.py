@@ -13,6 +13,7 @@ from forge_core.capture.store import Screen, Visit, read_screens, write_manifest
 from forge_core.capture.walk import Settings, capture
 from forge_core.evaluation.browser import chromium_version
 from forge_core.paths import resolve
+from forge_core.text import printable
 
 SETTINGS = "settings.json"
 NOTE = "not stated: ask the owner of the pages before you share pictures of them"
@@ -47,7 +48,7 @@ def run(
         "files": written, "licence_note": licence_note,
     }  # fmt: skip
     write_manifest(out, manifest)
-    print("\n".join(summary(manifest)), flush=True)
+    print(printable("\n".join(summary(manifest)), lines=True), flush=True)
     return manifest
 
 

@@ -1,8 +1,6 @@
 """Where pages come from: a site on the web, or a folder served on 127.0.0.1; and which of its pages may be opened."""
 
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,9 +11,13 @@ from threading import Thread
 from urllib.parse import quote, urlsplit
 from urllib.robotparser import RobotFileParser
 
+from forge_core import web
 from forge_core.evaluation.browser import check_url, origin
+from forge_core.text import printable
+from forge_core.web import AGENT
 
-AGENT = "churninator-forge"  # the name under which robots.txt may speak to it
+ROBOTS_SECONDS, ROBOTS_BYTES = 20, 2**19  # the rest is not read; RFC 9309, 2.5: at least 500 KiB are
+LONGEST_NAME = 40  # characters of a site's name, with which names of files begin; up to 4 bytes each
 MAX_WAIT = 30.0  # s: a longer crawl delay of robots.txt is cut
 # addresses which do something when they are opened
 _DEEDS = re.compile(
@@ -55,9 +57,9 @@ class Site:
 
     def refusal(self, url: str) -> str:
         """Why a page is not to be opened, "" where it may be."""
-        parts = urlsplit(url)
-        if origin(url) != self.base:
+        if origin(url) != self.base:  # or no URL at all
             return "another origin"
+        parts = urlsplit(url)
         if _DEEDS.search(f"{parts.path}?{parts.query}"):
             return "an address that may do something"
         if _FILES.search(parts.path):
@@ -66,7 +68,7 @@ class Site:
 
     def wait(self, delay: float) -> float:
         """Seconds between two pages."""
-        return 0.0 if self.folder else min(MAX_WAIT, max(delay, float(self.robots.crawl_delay(AGENT) or 0)))
+        return 0.0 if self.folder else min(MAX_WAIT, max(delay, self.robots.crawl_delay(AGENT) or 0))
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Place:
 def opened(place: Place, names: set[str]) -> Iterator[Site]:
     """The site at a place; `names` of sites are taken, and its own is added.
 
-    Raises ValueError where it is neither, or a folder has no page; OSError where robots.txt cannot be asked for.
+    Raises ValueError where it is neither, or a folder has no page; OSError where nobody answers there.
     """
     address = place.address
     if "://" in address:
@@ -151,7 +153,7 @@ def _pages(folder: Path) -> list[str]:
 
 def _free(name: str, taken: set[str]) -> str:
     """`name` without what a file name cannot have, and with a number where it is taken."""
-    name = re.sub(r"[^\w.-]", "-", name) or "site"
+    name = re.sub(r"[^\w.-]", "-", name)[:LONGEST_NAME] or "site"
     number = next(number for number in range(1, len(taken) + 2) if number == 1 or f"{name}-{number}" not in taken)
     free = name if name not in taken else f"{name}-{max(number, 2)}"
     taken.add(free)
@@ -159,15 +161,33 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 def _robots(base: str) -> RobotFileParser:
-    """What robots.txt of a site says; all is allowed where there is none."""
+    """What robots.txt of a site says; where it cannot be had, nothing is allowed, and a line printed says why.
+
+    Raises web.NotReachedError where there is no site.
+    """
+    try:
+        return _rules(f"{base}/robots.txt")
+    except web.NotReachedError:
+        raise
+    except OSError as error:
+        print(printable(f"{error}; no link is followed, only the pages that you named are opened"), flush=True)
+        nothing = RobotFileParser()
+        nothing.parse(["User-agent: *", "Disallow: /"])
+        return nothing
+
+
+def _rules(url: str) -> RobotFileParser:
+    """The rules of a robots.txt by RFC 9309, 2.3.1: none where there is none.
+
+    Raises OSError where they cannot be had: no answer, an error of the server's, a redirect to another origin (which is
+    not asked, as the capture reaches its own only); and, stricter than the RFC, where the file wants a login.
+    """
+    answer = web.get(url, seconds=ROBOTS_SECONDS, limit=ROBOTS_BYTES, elsewhere=False)
+    if answer.status in (401, 403) or answer.status >= 500:
+        raise OSError(f"{url}: the server answered with status {answer.status}")
     robots = RobotFileParser()
     try:
-        request = urllib.request.Request(f"{base}/robots.txt", headers={"User-Agent": AGENT})
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            text = answer.read(500_000).decode("utf-8", "replace")
-    except urllib.error.HTTPError as error:
-        text = "User-agent: *\nDisallow: /" if error.code in (401, 403) or error.code >= 500 else ""
-    except OSError as error:
-        raise OSError(f"{base}: {getattr(error, 'reason', error)}") from None
-    robots.parse(text.splitlines())
+        robots.parse(answer.body.decode("utf-8", "replace").splitlines() if answer.status < 300 else [])
+    except ValueError as error:  # the parser fails at some numbers and addresses
+        raise OSError(f"{url}: rules that cannot be read ({error})") from None
     return robots

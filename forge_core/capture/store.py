@@ -12,14 +12,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 SCREENS, VISITS, IMAGES, MANIFEST = "screens.jsonl", "visits.jsonl", "images", "manifest.json"
 Line = TypeVar("Line", bound=BaseModel)
 
 
+def _whole(value):
+    """A value of JSON without halves of characters, which a page's texts may have and UTF-8 may not."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_whole(key): _whole(inner) for key, inner in value.items()}
+    return [_whole(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+    _texts = model_validator(mode="before")(_whole)
 
 
 class Item(_Strict):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from forge_core.capture.elements import Reader, Reading
 from forge_core.capture.store import Item
 from forge_core.evaluation.browser import Guard, PageError, browser_errors, load
+from forge_core.web import shown
 
 OVERLAP = 0.85  # of what is seen: how far a page is scrolled for the next screen
 PAUSE, LOOKS = 0.15, 8  # s between two looks at a page that is still changing; looks at most
@@ -54,7 +55,7 @@ class Tab:
         self.guard.going = True
         await load(self.page, url, self.guard, self.seconds, "load")
         if not self.guard.inside(self.page.url):
-            raise PageError(f"it leads to another origin, {self.page.url:.60}")
+            raise PageError(f"it leads to another origin, {shown(self.page.url):.60}")
         await self.rest()
         if start:
             await self.page.evaluate(start)

@@ -25,6 +25,7 @@ from forge_core.capture.store import Screen, Store, Task, Visit
 from forge_core.capture.tab import new_tab
 from forge_core.evaluation.browser import PageError, browser_errors, find_chromium, finished, launched
 from forge_core.progress import Progress
+from forge_core.text import printable
 
 VIEWPORTS = {"desktop": (1280, 800), "tablet": (820, 1180), "phone": (390, 844)}  # CSS px
 THEMES = ("light", "dark")
@@ -155,7 +156,7 @@ class _Walk:
         known = self.pages + len(self.todo)
         what = f"{len(visit.screens)} screens" if visit.status == "ok" else visit.status
         text = f"{visit.url} {visit.viewport} {visit.theme}: {what}, {visit.seconds:.1f} s"
-        self.progress.show(self.pages + 1, known, f"[{self.pages + 1}/{known}] {text}")
+        self.progress.show(self.pages + 1, known, printable(f"[{self.pages + 1}/{known}] {text}"))
 
 
 def _first_line(error: Exception) -> str:

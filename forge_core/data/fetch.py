@@ -1,18 +1,15 @@
 """A picture from a file or from the web, which nobody has looked at before: size, time and kind are limited."""
 
 import re
-import time
-from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from urllib import request
 
 from PIL import Image
 
-from forge_core import __version__
+from forge_core import web
 from forge_core.data.images import rgb
 
 MAX_BYTES = 20 * 2**20
-SECONDS = 20  # of silence, and for the whole
+SECONDS = 20  # for the whole of it
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)  # two letters or more: C: is a drive
 
@@ -26,10 +23,10 @@ def fetch_image(source: str | Path) -> Image.Image:
     if isinstance(source, str) and _WEB.match(source):
         data = _download(source)
     elif isinstance(source, str) and _SCHEME.match(source):
-        raise ValueError(f"{source:.80}: expected a file, or a URL that begins with http:// or https://")
+        raise ValueError(f"{web.shown(source):.80}: expected a file, or a URL that begins with http:// or https://")
     else:
         data = _read(Path(source))
-    return rgb(data, str(source))
+    return rgb(data, web.shown(str(source)))
 
 
 def _read(path: Path) -> bytes:
@@ -41,28 +38,9 @@ def _read(path: Path) -> bytes:
 
 
 def _download(url: str) -> bytes:
-    """The body, streamed. The opener knows http and https only, so that no redirect leads anywhere else."""
-    opener = request.OpenerDirector()
-    for handler in (
-        *(request.ProxyHandler, request.HTTPHandler, request.HTTPSHandler, request.HTTPRedirectHandler),
-        *(request.HTTPErrorProcessor, request.HTTPDefaultErrorHandler, request.UnknownHandler),
-    ):
-        opener.add_handler(handler())
-    asked = {"User-Agent": f"churninator-forge/{__version__}", "Accept": "image/*"}
-    try:
-        with opener.open(request.Request(url, headers=asked), timeout=SECONDS) as response:
-            return _body(response)
-    except (OSError, HTTPException, ValueError) as error:  # ValueError: what is no URL after all
-        reason = str(getattr(error, "reason", "") or error) or type(error).__name__
-        raise OSError(f"{url:.200}: {' '.join(reason.split())}") from None
-
-
-def _body(response: HTTPResponse) -> bytes:
-    data, end = bytearray(), time.monotonic() + SECONDS
-    while part := response.read1(1 << 16):
-        data += part
-        if len(data) > MAX_BYTES:
-            raise OSError(f"more than {MAX_BYTES >> 20} MB")
-        if time.monotonic() > end:
-            raise OSError(f"not done after {SECONDS} s")
-    return bytes(data)
+    answer = web.get(url, seconds=SECONDS, limit=MAX_BYTES, accept="image/*")
+    if not 200 <= answer.status < 300:
+        raise OSError(f"{web.shown(url)}: the server answered with status {answer.status}")
+    if not answer.whole:
+        raise OSError(f"{web.shown(url)}: more than {MAX_BYTES >> 20} MB")
+    return answer.body

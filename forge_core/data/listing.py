@@ -148,12 +148,20 @@ def _look_into(order: Order, mirror: Path) -> Listing:
 
 
 def _ask_hub(order: Order, revision: str) -> Listing:
-    info = HfApi().dataset_info(order.repository, revision=revision, files_metadata=True)
+    try:
+        info = HfApi().dataset_info(order.repository, revision=revision, files_metadata=True)
+        files = {str(file.rfilename): file for file in info.siblings or []}
+    except (AttributeError, KeyError, TypeError) as error:  # JSON of another shape
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+    if not re.fullmatch("[0-9a-f]{40}", str(info.sha)):  # a folder is named after it
+        raise ValueError(f"{info.sha!r:.60} is no commit")
     if not re.fullmatch("[0-9a-f]{40}", order.revision):
         print(f"{order.label}: {order} is commit {info.sha}; write that into the params as revision to pin it")
-    files = info.siblings or []
-    sizes = _choose_or_say(order, {file.rfilename: file.size for file in files})
-    large = {file.rfilename for file in files if file.lfs and file.size <= constants.MAX_HTTP_DOWNLOAD_SIZE}
+    sizes = _choose_or_say(order, {name: file.size for name, file in files.items()})
+    for name, size in sizes.items():
+        if not isinstance(size, int) or size < 0:
+            raise ValueError(f"{name!r:.60} has a size of {size!r:.40}")
+    large = {name for name, size in sizes.items() if files[name].lfs and size <= constants.MAX_HTTP_DOWNLOAD_SIZE}
     return Listing(order, info.sha, sizes, lacking(order.folder, sizes, info.sha), large=frozenset(large))
 
 

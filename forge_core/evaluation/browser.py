@@ -19,6 +19,8 @@ from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
 from forge_core.doctor import CHROMIUM
+from forge_core.text import printable
+from forge_core.web import shown
 
 ARGUMENTS = (
     *("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
@@ -46,7 +48,7 @@ def origin(url: str) -> str:
 def check_url(url: str) -> str:
     """The URL's origin; raises ValueError where it is not http(s)."""
     if not (found := origin(url)):
-        raise ValueError(f"{url:.80}: expected the address of a page, http://... or https://...")
+        raise ValueError(f"{shown(url):.80}: expected the address of a page, http://... or https://...")
     return found
 
 
@@ -88,8 +90,8 @@ class Guard:
         return origin(url) == self.origin
 
     def note(self, text: str) -> None:
-        """Remember a refusal."""
-        self._notes[text] += 1
+        """Remember a refusal; parts of the text may be the page's."""
+        self._notes[printable(text)] += 1
 
     def take(self) -> list[str]:
         """The notes since the last call, each once with how often it came."""
@@ -208,7 +210,7 @@ async def load(page, url: str, guard: Guard, seconds: float, until: str = "domco
     try:
         response = await page.goto(url, timeout=1000 * seconds, wait_until=until)
     except browser_errors() as error:
-        notes = "; ".join(guard.take())
-        raise PageError(f"{url:.200}: {notes or error.message.splitlines()[0].removeprefix('Page.goto: ')}") from None
+        reason = "; ".join(guard.take()) or shown(error.message.splitlines()[0].removeprefix("Page.goto: "))
+        raise PageError(f"{shown(url)}: {reason}") from None
     if response is not None and response.status >= 400:
-        raise PageError(f"{url:.200}: the server answered with status {response.status}")
+        raise PageError(f"{shown(url)}: the server answered with status {response.status}")

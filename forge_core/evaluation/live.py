@@ -20,6 +20,8 @@ from forge_core.data.images import rgb
 from forge_core.evaluation.browser import Guard, PageError, finished, opened
 from forge_core.evaluation.hand import MAX_WAIT, Hand, refusal
 from forge_core.spot_plots import Frame, draw
+from forge_core.text import printable
+from forge_core.web import shown
 
 Decide = Callable[[Image.Image, str, str], str]
 EDGE = 1280  # px: the longest edge of the window, where the model does not see a smaller one
@@ -94,8 +96,8 @@ class _Loop:
                 with suppress(_playwright().Error):  # it may have gone just now
                     self.done.last = await self._look()
         if not self.done.steps:
-            raise PageError(f"{url:.200}: {self.done.ended}")
-        print(f"ended: {self.done.ended}", flush=True)
+            raise PageError(f"{shown(url)}: {self.done.ended}")
+        print(printable(f"ended: {self.done.ended}"), flush=True)
         return self.done
 
     async def _guarded(self, step) -> str:
@@ -124,7 +126,8 @@ class _Loop:
         except ActionParseError as error:
             return f"an answer that cannot be read: {error}"
         step.thought, step.actions = answer.thought, answer.actions
-        print(f"step {len(self.done.steps)}: {'; '.join(render(step.actions).splitlines())}", flush=True)
+        done = "; ".join(render(step.actions).splitlines())
+        print(printable(f"step {len(self.done.steps)}: {done}"), flush=True)
         if ended := refusal(step.actions) or self._repeated():
             return ended
         return await self._carry_out(step.actions)
@@ -143,7 +146,7 @@ class _Loop:
                 await self.hand.act(action)
         await self._settle()
         if not self.guard.inside(self.page.url):
-            return f"the page has left its origin, for {self.page.url:.60}"
+            return f"the page has left its origin, for {shown(self.page.url):.60}"
         return ""
 
     async def _settle(self) -> None:

@@ -13,9 +13,11 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
+from bs4 import BeautifulSoup
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from forge_core.clean_html import clean
 from forge_core.data.images import rgb
 from forge_core.data.screenspot import Target
 from forge_core.evaluation.compare import mcnemar
@@ -49,8 +51,8 @@ def write_report(
     """
     samples = join(runs, targets)
     shown, screens = _fitting(ranked(samples), megabytes)
-    script = templates().loader.get_source(templates(), "report.js")[0]
-    page = templates().get_template("report.html").render(
+    page = _rendered(
+        "report.html",
         title=title,
         notes=notes,
         table=_table(tables),
@@ -63,15 +65,26 @@ def write_report(
         samples=[_card(sample, screens[str(sample.target.image)]["id"]) for sample in shown],
         screens=screens.values(),
         total=len(samples),
-        script=Markup(script),
-        script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
-    )  # fmt: skip
+    )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")  # a model may write half a surrogate pair
     os.replace(part, path)
     return path
+
+
+def cleaned(report: str) -> str:
+    """A report from elsewhere as a page of this version's: its own texts and pictures, and no script but ours."""
+    title = BeautifulSoup(report, "html.parser").title
+    return _rendered("report_page.html", title=title.get_text() if title else "Report", body=Markup(clean(report)))
+
+
+def _rendered(template: str, **values) -> str:
+    """A page with the report's style and script."""
+    script = templates().loader.get_source(templates(), "report.js")[0]
+    script_hash = f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
+    return templates().get_template(template).render(script=Markup(script), script_hash=script_hash, **values)
 
 
 def ranked(samples: Sequence[Sample]) -> list[Sample]:

@@ -144,7 +144,7 @@ def test_a_site_without_a_screen_says_why(tmp_path):
         ([".", "--themes", "sepia"], "theme 'sepia'"),
         ([".", "--storage-state", "no.json"], "no.json: no such file"),
         (["forge_core/data"], "no .html file"),
-        (["http://127.0.0.1:9/"], "127.0.0.1:9: "),
+        (["http://127.0.0.1:9/"], "127.0.0.1:9/robots.txt: "),
     ],
 )
 def test_what_cannot_be_captured_is_one_line(arguments, message, tmp_path):

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from forge_core.capture import packages
 from forge_core.capture.packages import PACKAGES, Package, PackageError, pages, unpack
 from forge_core.data.archives import ArchiveError
 
@@ -147,6 +148,18 @@ def test_without_npm_the_error_says_what_mends_it(tmp_path, monkeypatch):
         unpack(package(b""), tmp_path / "cache")
     by_hand = f"npm pack tiny@1.0.0 --pack-destination {tmp_path / 'cache'}"
     assert "apt-get install npm" in str(error.value) and by_hand in str(error.value)
+
+
+def test_a_registry_that_drips_is_left(tmp_path, npm, monkeypatch):
+    monkeypatch.setattr(packages, "SECONDS", 0.2)
+    npm("exec /bin/sleep 30")
+    with pytest.raises(PackageError, match=r"tiny 1\.0\.0: not fetched within 0.2 s; by hand: npm pack tiny@1\.0\.0"):
+        unpack(package(b""), tmp_path / "cache")
+
+
+def test_pip_fetches_wheels_alone_as_a_source_would_be_run():
+    commands = [each.command for each in PACKAGES.values() if each.registry == "pypi"]
+    assert commands and all({"--only-binary", ":all:", "--no-deps"} <= set(command) for command in commands)
 
 
 def test_offline_the_error_has_npms_reason_and_the_command(tmp_path, npm):

@@ -166,6 +166,12 @@ def test_a_page_that_does_not_come_has_a_status_that_says_why(captured):
     assert not any(visits[path].screens for path in ("/gone", "/slow", "/away"))
 
 
+def test_texts_of_a_page_that_no_file_and_no_terminal_takes_end_nothing(captured):
+    visit = captured[1]["/odd"]
+    assert visit.status == "ok" and captured[2]["/odd", "top"].title.startswith("half ?")
+    assert visit.blocked[0].startswith("alert dismissed: ") and visit.blocked[0].isprintable()
+
+
 def test_a_popup_is_closed_and_the_page_is_kept(captured):
     assert [item.name for item in captured[2]["/popup", "top"].items] == ["Here"]
     assert "popup closed" in " ".join(captured[1]["/popup"].blocked)

@@ -106,6 +106,9 @@ text-indent:-999px'>Menu</a></p>
 MOVING = f"""{STYLE}<p>{button("Quiet")}</p><button id=runs style='position:absolute;top:100px'>Runs</button><script>
 let at = 0; setInterval(() => {{ runs.style.left = (at = (at + 7) % 600) + 'px' }}, 10);</script>"""
 
+ODD = f"""{STYLE}<p><button id=half></button></p><a href='http://['>No address</a><script>
+document.title = 'half \\ud800 \\u001b[2J'; half.textContent = 'Half \\ud800'; alert('\\ud800\\u001b[2J');</script>"""
+
 PERSONAL = f"""{STYLE}<title>Mail of ada@secret.example</title>
 <p>{button("Save")} {button("Write to ada@secret.example")}</p>
 <p>Call +49 170 555 12345 or ask Mrs Confidential.</p><input aria-label=Mail value='ada@secret.example'>
@@ -127,12 +130,13 @@ def pages(other: str) -> dict:
         "openers",
         "moving",
         "popup",
+        "odd",
     )
     links = (*pages, "away", "gone", "slow")
     index = STYLE + "".join(f"<p><a href='/{name}' data-target='to {name}'>to {name}</a></p>" for name in links)
     return {
         "/": index, "/overlay": OVERLAY, "/sticky": STICKY, "/frames": FRAMES, "/shadow": SHADOW, "/endless": ENDLESS,
-        "/words": WORDS, "/fields": FIELDS, "/twins": TWINS, "/openers": OPENERS, "/moving": MOVING,
+        "/words": WORDS, "/fields": FIELDS, "/twins": TWINS, "/openers": OPENERS, "/moving": MOVING, "/odd": ODD,
         "/away": (302, {"Location": f"{other}/stolen"}, ""), "/slow": (200, {}, None),
         "/popup": f"{STYLE}{button('Here')}<script>open('{other}/popup'); open('/popup-of-its-own')</script>",
         "/robots.txt": (200, {"Content-Type": "text/plain"}, "User-agent: *\nDisallow: /private/"),

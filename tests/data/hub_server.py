@@ -49,7 +49,7 @@ class HubServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repositories: dict[str, Repository] = {}
         self.faults: dict[str, Faults] = {}
-        self.listing_status = 0
+        self.listing_status, self.listing = 0, ""  # instead of a listing: a status, or JSON
         self.requests: list[str] = []
         self.tokens: list[str] = []
         self.hanging = Event()
@@ -97,6 +97,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _listing(self, repository: str, kind: str, revision: str) -> None:
         if self.server.listing_status:
             return self._answer(self.server.listing_status, b"<html>nothing of a hub</html>")
+        if self.server.listing:
+            return self._json(json.loads(self.server.listing))
         found = self._find(repository, revision)
         if not found:
             return None

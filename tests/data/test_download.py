@@ -168,6 +168,26 @@ def test_no_name_leads_out_of_the_folder(hub, tmp_path):
     assert not list(tmp_path.parent.rglob("out.parquet"))
 
 
+@pytest.mark.parametrize(
+    "listing",
+    [
+        *("[]", "null", "3", "{}", '{"id": "a/b", "sha": null, "siblings": []}'),
+        *('{"id": "a/b", "sha": "../../out", "siblings": []}', '{"id": "a/b", "sha": "\\u001b[2J", "siblings": []}'),
+        *('{"id": "a/b", "sha": "COMMIT", "siblings": "no"}', '{"id": "a/b", "sha": "COMMIT", "siblings": [3]}'),
+        '{"id": "a/b", "sha": "COMMIT", "siblings": [{"rfilename": "guienv/a.parquet", "size": -1}]}',
+        '{"id": "a/b", "sha": "COMMIT", "siblings": [{"rfilename": "guienv/a.parquet", "size": "1"}]}',
+        '{"id": "a/b", "sha": "COMMIT", "siblings": [{"rfilename": "guienv/a.parquet"}]}',
+    ],
+)
+def test_a_listing_of_another_shape_is_one_line_and_writes_nothing(hub, tmp_path, capsys, listing):
+    commit = hub.commit(PARQUET, {"guienv/train.parquet": b"rows"})
+    hub.listing = listing.replace("COMMIT", commit)
+    with pytest.raises(DownloadError, match=f"{PARQUET}@main: what answered is no hub") as caught:
+        download("smolagents", 1, ["guienv"], tmp_path / "raw", "main")
+    assert str(caught.value).isprintable() and not list(tmp_path.iterdir())
+    assert "\x1b" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", ["guienv.json", "guienv.zip", "omniact.json"])
 @pytest.mark.parametrize("damage", [lambda data: data[:-7], lambda data: data + b"tail", lambda data: None])
 def test_a_changed_or_lost_file_is_fetched_again(hub, tmp_path, name, damage):

@@ -156,10 +156,29 @@ def test_only_the_same_scheme_host_and_port_is_inside():
         assert not guard.inside(url)
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "example.com", "chrome://crash", "data:text/html,x"])
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "example.com", "chrome://crash", "data:text/html,x", "ftp://bob:hunter2@a/"]
+)
 def test_what_is_no_page_is_refused_before_a_browser_starts(url):
-    with pytest.raises(ValueError, match="expected the address of a page"):
+    with pytest.raises(ValueError, match="expected the address of a page") as caught:
         run_live(url, Script(), "Buy it")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["/silent", "/gone"])
+def test_no_password_in_an_address_is_shown(shop, path):
+    url = shop.url.replace("//", "//bob:hunter2@") + path
+    with pytest.raises(PageError, match=f"{shop.url}{path}: ") as caught:
+        run_live(url, Script(), "Buy it", seconds=1.0)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_what_a_model_says_reaches_the_terminal_without_control_characters(shop, capsys):
+    live(shop, "final_answer(answer='\x1b[2Jdone')")
+    out = capsys.readouterr().out
+    assert "\\x1b[2Jdone" in out and "\x1b" not in out
 
 
 EXAMPLES = [

@@ -12,7 +12,7 @@ from PIL import Image
 from scored_screens import answers, make_targets
 
 from forge_core import plots
-from forge_core.evaluation.report import write_report
+from forge_core.evaluation.report import cleaned, write_report
 from forge_core.evaluation.score import table
 
 EVIL = (
@@ -184,11 +184,23 @@ def in_browser(path, tmp_path) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
+def test_cleaning_leaves_a_report_of_our_own_as_it_is(targets, runs, tmp_path):
+    targets, runs = evil(targets, runs)
+    figures = {"A figure": plots.plt.figure()}
+    before = Page(html := report(tmp_path, runs, targets, figures=figures, prompts={"p": EVIL}))
+    after = Page(cleaned(html))
+    kept = [(tag, attributes) for tag, attributes in before.tags if tag != "title"]  # in pictures: what shows on a ring
+    assert [(tag, set(given)) for tag, given in kept] == [(t, set(g)) for t, g in after.tags if t != "title"]
+    assert [text.strip() for text in before.texts["pre"]] == [text.strip() for text in after.texts["pre"]]
+    assert [given.get("href") for given in before.all("image")] == [given.get("href") for given in after.all("image")]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not CHROMIUM, reason="no chromium here")
-def test_a_browser_runs_the_filters_and_nothing_else(targets, runs, tmp_path):
+@pytest.mark.parametrize("copied", [lambda html: html, cleaned])
+def test_a_browser_runs_the_filters_and_nothing_else(targets, runs, tmp_path, copied):
     targets, runs = evil(targets, runs)
-    report(tmp_path, runs, targets)
+    (tmp_path / "report.html").write_text(copied(report(tmp_path, runs, targets)), "utf-8")
     page = Page(in_browser(tmp_path / "report.html", tmp_path))
     assert "12 of 12 shown" in page.texts["output"] and page.texts["title"][0] == "An evaluation"
     assert "hidden" not in page.all("form")[0]
