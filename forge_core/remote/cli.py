@@ -24,7 +24,13 @@ def up(
     """Show offers and their prices, rent one after a yes, and wait until it answers."""
     from forge_core.remote import rent
 
-    say_errors(lambda: rent.up(profile, lambda text: yes or typer.confirm(text), bid, offer, max_hours, max_dollars))
+    def confirm(text: str) -> bool:
+        try:
+            return yes or typer.confirm(text)
+        except typer.Abort:  # Ctrl-C, or nobody there to answer
+            return False
+
+    say_errors(lambda: rent.up(profile, confirm, bid, offer, max_hours, max_dollars))
     print("next: forge vast run")
 
 
@@ -75,11 +81,14 @@ def down(
     instance: Number = None,
     force: Annotated[bool, typer.Option("--force", help="without fetching: what is there is lost")] = False,
 ) -> None:
-    """Fetch all, destroy the instance, see it gone, say what it cost."""
+    """Fetch all, destroy the instance, see it gone, say what it cost and what is billed on."""
     from forge_core.remote import release
-    from forge_core.remote.rental import choose
 
-    say_errors(lambda: print(release.down(choose(instance), force)))
+    def end() -> None:
+        print(release.down(release.chosen(instance), force), flush=True)
+        print("\n".join(release.status()))
+
+    say_errors(end)
 
 
 @app.command()
