@@ -68,7 +68,12 @@ def down(rental: Rental, force: bool = False) -> str:
     Raises:
         OSError: nothing was destroyed, and is billed on; or (VastError) its end was not seen.
     """
-    if billed.find(rental):
+    try:
+        found = billed.find(rental)
+    except vast.VastError as error:
+        name = f"instance {rental.instance or '?'} ({rental.label})"
+        raise vast.VastError(f"{error}; nothing was destroyed, and {name} may be billed") from None
+    if found:
         if not force:
             _pull_first(rental)
         billed.destroy(rental)

@@ -56,9 +56,7 @@ def check_here() -> None:
         raise ValueError(f"not installed: {', '.join(missing)}; nothing rented")
     folder = str(home())
     if bad := sorted({character for character in folder if character in "\"'%\\$`" or not character.isprintable()}):
-        raise ValueError(
-            f"ssh and rsync cannot take {' '.join(map(repr, bad))} in a path: move the project from {folder!r}"
-        )
+        raise ValueError(f"ssh and rsync cannot take {', '.join(map(repr, bad))} in a path: {folder!r}; nothing rented")
     words = {"FORGE_REMOTE_DIR": ssh.remote_folder(), "FORGE_REMOTE_USER": os.environ.get("FORGE_REMOTE_USER", "root")}
     for name, value in words.items():
         if not re.fullmatch(r"[A-Za-z0-9/._][A-Za-z0-9/._-]*", value):

@@ -154,23 +154,27 @@ class Provider(ThreadingHTTPServer):
             where["ports"] = {"22/tcp": [{"HostIp": "0.0.0.0", "HostPort": str(self.host.port)}]}
         disk = offer["storage_cost"] * body["disk"] / 730
         price = body["price"] + disk if body["price"] is not None else offer["dph_total"]
-        self.instances[new] = where | {
-            "id": new,
-            "label": body["label"],
-            "gpu_name": offer["gpu_name"],
-            "statuses": iter(self.statuses),
-            "actual_status": None,
-            "intended_status": "running",
-            "status_msg": "",
-            "dph_total": price,
-            "storage_cost": offer["storage_cost"],
-            "disk_space": body["disk"],
-            "start_date": 1.8e9,
-            "extra_env": [],
-            "onstart": body["onstart"],
-            "image_runtype": body["runtype"],
-            "key": f"instance-key-{new}",
-        } | self.changes
+        self.instances[new] = (
+            where
+            | {
+                "id": new,
+                "label": body["label"],
+                "gpu_name": offer["gpu_name"],
+                "statuses": iter(self.statuses),
+                "actual_status": None,
+                "intended_status": "running",
+                "status_msg": "",
+                "dph_total": price,
+                "storage_cost": offer["storage_cost"],
+                "disk_space": body["disk"],
+                "start_date": 1.8e9,
+                "extra_env": [],
+                "onstart": body["onstart"],
+                "image_runtype": body["runtype"],
+                "key": f"instance-key-{new}",
+            }
+            | self.changes
+        )
         self.boot(new)
         return 200, {"success": True, "new_contract": new, "instance_api_key": f"instance-key-{new}"}
 

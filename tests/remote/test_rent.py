@@ -5,14 +5,16 @@ import socket
 
 import pytest
 import yaml
-from provider import ACCOUNT_KEY
+from provider import ACCOUNT_KEY, OFFER
 
+from forge_core import paths
 from forge_core.data import disk
 from forge_core.remote import rent, vast
 from forge_core.remote.rental import rentals
 
 pytestmark = pytest.mark.slow
 UP = ("up", "--profile", "embedded")
+GOOD = OFFER | {"dph_total": 0.3}
 
 
 @pytest.fixture
@@ -49,6 +51,68 @@ def test_a_no_rents_nothing(project, account, forge):
     status, said = forge(*UP, answer="n\n")
     assert status == 2 and "nothing rented" in said
     assert provider.asked("PUT", "/api/v0/asks") == [] and rentals() == []
+
+
+def test_nobody_at_the_question_is_a_no(project, account, forge):
+    provider = account([{}])
+    status, said = forge(*UP, answer="")
+    assert status == 2 and "nothing rented" in said and provider.asked("PUT", "/api/v0/asks") == []
+
+
+@pytest.mark.parametrize("name", ["embedded/", "../embedded", "./embedded", "em'bedded", "em%bedded", "em\nbedded", ""])
+def test_a_profile_that_is_no_plain_name_is_refused_before_vast_is_asked(project, account, forge, name):
+    provider = account([{}])
+    status, said = forge("up", "--profile", name, "--yes")
+    assert status == 2 and f"{name!r} is not the plain name of a folder under params/ (embedded)" in said
+    assert provider.requests == []
+
+
+@pytest.mark.parametrize("character", ['"', "%", "'", "\\", "$", "\n", "\x1b"])
+def test_a_path_that_ssh_cannot_take_is_refused_before_vast_is_asked(project, account, forge, monkeypatch, character):
+    provider = account([{}])
+    root = project.rename(project.with_name(f"a{character}b"))
+    monkeypatch.setattr(paths, "ROOT", root)
+    status, said = forge(*UP, "--yes")
+    assert status == 2 and "cannot take" in said and "nothing rented" in said and provider.requests == []
+
+
+@pytest.mark.parametrize("limit", [("--bid", "nan"), ("--max-hours", "inf"), ("--max-dollars", "nan")], ids=" ".join)
+def test_a_limit_that_is_no_number_is_refused(project, account, forge, limit):
+    provider = account([{}])
+    status, said = forge(*UP, "--yes", *limit)
+    assert status == 2 and provider.requests == []
+
+
+def test_money_that_buys_no_time_rents_nothing(project, account, forge):
+    provider = account([{}])
+    status, said = forge(*UP, "--yes", "--max-dollars", 0.02)
+    assert status == 2 and "buys no hours" in said and provider.asked("PUT", "/api/v0/asks") == []
+
+
+def test_offers_that_cannot_be_read_are_named_and_left_out(project, account, forge):
+    provider = account([GOOD])
+    prices = [0, -0.1, float("nan"), None, "0.1", [0.1], 9.0]
+    odd = [GOOD | {"id": 11 + number, "dph_total": price} for number, price in enumerate(prices)]
+    loud = GOOD | {"id": 2, "dph_total": 0.4, "gpu_name": "RTX\x1b[2J", "geolocation": "Here\nRent offer 3"}
+    answer = {"offers": [*odd, "no row", GOOD | {"id": "12"}, GOOD, loud]}
+    provider.faults = lambda method, path: (200, answer) if path == "/api/v0/bundles/" else None
+    status, said = forge(*UP, answer="n\n")
+    for number in range(11, 17):
+        assert f"offer {number} is left out: dph_total: " in said
+    assert "Rent offer 1, RTX 4090, on demand, $0.300/h" in said and status == 2
+    assert [line.split()[0] for line in said.splitlines() if line.startswith("  ")][1:] == [
+        "1",
+        "2",
+    ]  # not the dear one
+    assert "\x1b" not in said and "RTX\\x1b[2J" in said and "Here\\nRent offer 3" in said
+
+
+def test_an_answer_without_offers_is_one_line(project, account, forge, monkeypatch):
+    monkeypatch.setattr(vast, "TRIES", 1)
+    provider = account([{}])
+    provider.faults = lambda method, path: (200, {"success": False})
+    status, said = forge(*UP, "--yes")
+    assert status == 2 and said.startswith("vastai search offers: ") and said.count("\n") == 1
 
 
 def test_interruptible_is_asked_for_with_its_bid(project, account, forge, loopback):
@@ -233,14 +297,13 @@ def test_status_sees_all_pages_and_what_has_ended_elsewhere(project, account, fo
     assert "not on Vast's list any more, no longer billed" in said and rentals() == []
 
 
-def test_two_rentals_must_be_told_apart(project, account, forge, loopback):
-    account([{"id": 1}, {"id": 2}])
-    for number in (1, 2):
+def test_two_rentals_must_be_told_apart(project, forge):
+    for number in (1, 2):  # in the same second, as from two laptops
         rental = rent.new("embedded", "GPU", 0.1, False, 1)
-        rental.label, rental.instance = f"{rental.label}-{number}", number
+        rental.instance = number
         rental.save()
     rental_files = list((project / ".vast").glob("*/rental.json"))
-    assert len(rental_files) == 3
+    assert len(rental_files) == 2
     status, said = forge("pull")
     assert status == 2 and "several are rented, name one with --instance" in said
     assert json.loads(rental_files[0].read_text())["ended"] is None
