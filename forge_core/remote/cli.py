@@ -18,7 +18,7 @@ def up(
     bid: Annotated[float | None, typer.Option(min=0.001, help="interruptible, at this price in $/h")] = None,
     offer: Annotated[int | None, typer.Option(help="this one of the offers; the cheapest without it")] = None,
     max_hours: Annotated[float, typer.Option(min=0.1, help="the host stops itself then")] = 24.0,
-    max_dollars: Annotated[float | None, typer.Option(min=0.01, help="the same, in money at the offer's price")] = None,
+    max_dollars: Annotated[float | None, typer.Option(min=0.01, help="the same, in money, without traffic")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="rent without asking")] = False,
 ) -> None:
     """Show offers and their prices, rent one after a yes, and wait until it answers."""

@@ -154,18 +154,19 @@ def _rent(name: str, disk_gb: int, offer: vast.Offer, price: float, bid: float |
     except KeyboardInterrupt:
         print(f"broken off: whether {rental.label} was rented is not known. {WHAT_TO_DO}", flush=True)
         raise
-    named = f"instance {rental.instance} ({rental.label})"
     try:
-        print(f"{named} is rented and billed", flush=True)
+        print(f"instance {rental.instance} ({rental.label}) is rented and billed", flush=True)
         rental.save()
         reach(rental, price * MARGIN)
     except KeyboardInterrupt:
-        print(f"{named} is rented and billed all the same: forge vast run, or down", flush=True)
+        name = f"instance {rental.instance} ({rental.label})"
+        print(f"{name} is rented and billed all the same: forge vast run, or down", flush=True)
         raise
     except Exception as error:
-        print(printable(f"{error}; giving {named} back"), flush=True)
+        name = f"instance {rental.instance} ({rental.label})"  # the list may have said another number
+        print(printable(f"{error}; giving {name} back"), flush=True)
         destroy(rental)
-        raise vast.VastError(f"{named} did not come up ({error}); it is destroyed") from error
+        raise vast.VastError(f"{name} did not come up ({error}); it is destroyed") from error
     return rental
 
 
@@ -243,6 +244,9 @@ def _agreed(rental: Rental, found: vast.Instance, most_per_hour: float) -> None:
         raise Lost(f"instance {found.id} costs ${found.usd_per_hour:.3f}/h, where {agreed}")
     if time.time() > rental.deadline:
         raise Lost(f"the agreed hours of instance {found.id} are over")
+    if found.usd_per_hour > rental.usd_per_hour:
+        rental.usd_per_hour = found.usd_per_hour
+        rental.save()
 
 
 def _alive(rental: Rental) -> vast.Instance:

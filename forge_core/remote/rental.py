@@ -27,9 +27,8 @@ class Rental(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
-    label: Annotated[
-        str, Field(pattern=rf"^{PREFIX}[A-Za-z0-9._-]+$")
-    ]  # forge-<profile>-<UTC time>-<random>, Vast's too
+    # forge-<profile>-<UTC time>-<random>, on Vast's list too
+    label: Annotated[str, Field(pattern=rf"^{PREFIX}[A-Za-z0-9._-]+$")]
     profile: Annotated[str, Field(pattern=f"^{NAME}$")]
     gpu: str
     usd_per_hour: Annotated[float, Field(ge=0)]
