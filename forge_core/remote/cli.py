@@ -18,13 +18,19 @@ def up(
     bid: Annotated[float | None, typer.Option(min=0.001, help="interruptible, at this price in $/h")] = None,
     offer: Annotated[int | None, typer.Option(help="this one of the offers; the cheapest without it")] = None,
     max_hours: Annotated[float, typer.Option(min=0.1, help="the host stops itself then")] = 24.0,
-    max_dollars: Annotated[float | None, typer.Option(min=0.01, help="the same, in money at the offer's price")] = None,
+    max_dollars: Annotated[float | None, typer.Option(min=0.01, help="the same, in money, without traffic")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="rent without asking")] = False,
 ) -> None:
     """Show offers and their prices, rent one after a yes, and wait until it answers."""
     from forge_core.remote import rent
 
-    say_errors(lambda: rent.up(profile, lambda text: yes or typer.confirm(text), bid, offer, max_hours, max_dollars))
+    def confirm(text: str) -> bool:
+        try:
+            return yes or typer.confirm(text)
+        except typer.Abort:  # Ctrl-C, or nobody there to answer
+            return False
+
+    say_errors(lambda: rent.up(profile, confirm, bid, offer, max_hours, max_dollars))
     print("next: forge vast run")
 
 
@@ -75,11 +81,14 @@ def down(
     instance: Number = None,
     force: Annotated[bool, typer.Option("--force", help="without fetching: what is there is lost")] = False,
 ) -> None:
-    """Fetch all, destroy the instance, see it gone, say what it cost."""
+    """Fetch all, destroy the instance, see it gone, say what it cost and what is billed on."""
     from forge_core.remote import release
-    from forge_core.remote.rental import choose
 
-    say_errors(lambda: print(release.down(choose(instance), force)))
+    def end() -> None:
+        print(release.down(release.chosen(instance), force), flush=True)
+        print("\n".join(release.status()))
+
+    say_errors(end)
 
 
 @app.command()

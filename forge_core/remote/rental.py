@@ -5,31 +5,38 @@ The record is written before Vast is asked, so that an answer lost on the way is
 
 from __future__ import annotations
 
+import secrets
 import time
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from forge_core import paths
+from forge_core.remote.rows import why
 from forge_core.results import write_json
 
 PREFIX = "forge-"
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"  # of a profile, as a folder, in a label and on a host
+
+Time = Annotated[float, Field(gt=0, lt=1e11)]
 
 
 class Rental(BaseModel):
     """One rented machine. Times are seconds since 1970; `usd_per_hour` includes the disk."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
-    label: str  # forge-<profile>-<UTC time>, on Vast's list too
-    profile: str
+    # forge-<profile>-<UTC time>-<random>, on Vast's list too
+    label: Annotated[str, Field(pattern=rf"^{PREFIX}[A-Za-z0-9._-]+$")]
+    profile: Annotated[str, Field(pattern=f"^{NAME}$")]
     gpu: str
-    usd_per_hour: float
+    usd_per_hour: Annotated[float, Field(ge=0)]
     interruptible: bool
-    began: float
-    deadline: float  # the host stops itself then
-    instance: int | None = None  # None: asked for, but no answer came
-    ended: float | None = None
+    began: Time
+    deadline: Time  # the host stops itself then
+    instance: Annotated[int, Field(gt=0)] | None = None  # None: asked for, but no answer came
+    ended: Time | None = None
 
     @property
     def folder(self) -> Path:
@@ -42,7 +49,22 @@ class Rental(BaseModel):
     def end(self) -> None:
         """Note that Vast has it no more."""
         self.ended = time.time()
-        self.save()
+        self._note()
+
+    def seen(self, numbers: list[int]) -> None:
+        """Note what the account lists under the label: it has not ended, and its instance is one of these numbers."""
+        known = [number for number in numbers if number]
+        number = self.instance if self.instance in known or not known else known[0]
+        if self.ended is not None or number != self.instance:
+            self.ended, self.instance = None, number
+            self._note()
+
+    def _note(self) -> None:
+        """`save`, where what is to be said about the bill matters more than that the disk is full."""
+        try:
+            self.save()
+        except OSError as error:
+            print(f"{self.label}: its record could not be written: {error}", flush=True)
 
 
 def home() -> Path:
@@ -55,7 +77,8 @@ def home() -> Path:
 def new(profile: str, gpu: str, usd_per_hour: float, interruptible: bool, hours: float) -> Rental:
     """A rental that begins now and whose guard ends it after `hours`; written down."""
     now = time.time()
-    label = f"{PREFIX}{profile}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}"
+    # the account may be used from several laptops at the same second
+    label = f"{PREFIX}{profile}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{secrets.token_hex(3)}"
     rental = Rental(
         label=label,
         profile=profile,
@@ -69,11 +92,25 @@ def new(profile: str, gpu: str, usd_per_hour: float, interruptible: bool, hours:
     return rental
 
 
+def records() -> dict[str, Rental | str]:
+    """All that was ever rented, by label; of a record that cannot be read, the reason."""
+    return {file.parent.name: _record(file) for file in sorted(home().glob(f"{PREFIX}*/rental.json"))}
+
+
+def _record(file: Path) -> Rental | str:
+    try:
+        rental = Rental.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        return f"{paths.relative(file)} is damaged: {why(error)}"
+    except OSError as error:
+        return f"{paths.relative(file)} cannot be read: {error.strerror}"
+    return rental if rental.label == file.parent.name else f"{paths.relative(file)} has the label of another folder"
+
+
 def rentals() -> list[Rental]:
     """All that were not seen to end, oldest first."""
-    files = sorted(home().glob(f"{PREFIX}*/rental.json"))
-    found = [Rental.model_validate_json(file.read_text()) for file in files]
-    return sorted((each for each in found if each.ended is None), key=lambda rental: rental.began)
+    found = [each for each in records().values() if isinstance(each, Rental) and each.ended is None]
+    return sorted(found, key=lambda rental: rental.began)
 
 
 def choose(number: int | None = None) -> Rental:
@@ -85,6 +122,7 @@ def choose(number: int | None = None) -> Rental:
         return found[0]
     if not found:
         what = "nothing is rented from here" if number is None else f"instance {number} was not rented from here"
-        raise ValueError(f"{what}; forge vast status lists what the account has")
+        damaged = "".join(f"\n{each}" for each in records().values() if isinstance(each, str))
+        raise ValueError(f"{what}; forge vast status lists what the account has{damaged}")
     listed = ", ".join(f"{each.instance} ({each.label})" for each in found)
     raise ValueError(f"several are rented, name one with --instance: {listed}")

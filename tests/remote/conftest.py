@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from forge_core import paths
 from forge_core.cli import app
-from forge_core.remote import job, rent, vast
+from forge_core.remote import billed, job, rent, vast
 
 
 @pytest.fixture
@@ -61,7 +61,8 @@ def vastai(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(vast, "PAUSE", 0.01)
     monkeypatch.setattr(vast, "TRIES", 2)
-    monkeypatch.setattr(rent, "ENDING", 2)
+    monkeypatch.setattr(billed, "ENDING", 2)
+    monkeypatch.setattr(billed, "POLL", 0.05)
     monkeypatch.setattr(rent, "POLL", 0.05)
     monkeypatch.setattr(job, "POLL", 0.05)
 

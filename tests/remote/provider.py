@@ -40,8 +40,9 @@ OFFER = {
 class Provider(ThreadingHTTPServer):
     """`offers`: changes to OFFER, one dict each. `requests`: (method, path, body, key) of each request so far.
 
-    `statuses`: what a new instance shows, look by look; the last one stays. `faults`: called with (method, path) before
-    a request is answered; returns (status, body) to answer that instead, or None.
+    `statuses`: what a new instance shows, look by look; the last one stays. `changes`: to the row of a new instance.
+    `faults`: called with (method, path) before a request is answered; returns (status, body) to answer that instead, or
+    None. A body of bytes is sent as it is.
     """
 
     daemon_threads = True
@@ -52,7 +53,8 @@ class Provider(ThreadingHTTPServer):
         self.host, self.requests, self.instances, self.charges, self.lock = host, [], {}, [], Lock()
         self.halted = Event()
         self.statuses = ["running"]
-        self.faults: Callable[[str, str], tuple[int, dict] | None] = lambda method, path: None
+        self.changes: dict = {}
+        self.faults: Callable[[str, str], tuple[int, object] | None] = lambda method, path: None
         self.environment: dict[str, str] = {}  # of the container, beside what Vast sets
         self.onstart: list[subprocess.Popen] = []
         Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -105,6 +107,8 @@ class Provider(ThreadingHTTPServer):
                 return 200, {"offers": list(self._search(body))}
             case "PUT", "asks":
                 return self._create(number, body)
+            case "GET", "instances" if number:
+                return 200, {"instances": row and self._public(row)}
             case "GET", "instances":
                 return 200, self._page(query)
             case "GET", "charges":
@@ -148,26 +152,35 @@ class Provider(ThreadingHTTPServer):
         where = {"public_ipaddr": "127.0.0.1", "ssh_host": "ssh1.vast.ai", "ssh_port": 10022, "ports": {}}
         if self.host is not None:
             where["ports"] = {"22/tcp": [{"HostIp": "0.0.0.0", "HostPort": str(self.host.port)}]}
-        price = body["price"] if body["price"] is not None else offer["dph_total"]
-        self.instances[new] = where | {
-            "id": new,
-            "label": body["label"],
-            "gpu_name": offer["gpu_name"],
-            "statuses": iter(self.statuses),
-            "actual_status": None,
-            "intended_status": "running",
-            "status_msg": "",
-            "dph_total": price,
-            "storage_cost": offer["storage_cost"],
-            "disk_space": body["disk"],
-            "start_date": 1.8e9,
-            "extra_env": [],
-            "onstart": body["onstart"],
-            "image_runtype": body["runtype"],
-            "key": f"instance-key-{new}",
-        }
+        disk = offer["storage_cost"] * body["disk"] / 730
+        price = body["price"] + disk if body["price"] is not None else offer["dph_total"]
+        self.instances[new] = (
+            where
+            | {
+                "id": new,
+                "label": body["label"],
+                "gpu_name": offer["gpu_name"],
+                "statuses": iter(self.statuses),
+                "actual_status": None,
+                "intended_status": "running",
+                "status_msg": "",
+                "dph_total": price,
+                "storage_cost": offer["storage_cost"],
+                "disk_space": body["disk"],
+                "start_date": 1.8e9,
+                "extra_env": [],
+                "onstart": body["onstart"],
+                "image_runtype": body["runtype"],
+                "key": f"instance-key-{new}",
+            }
+            | self.changes
+        )
         self.boot(new)
         return 200, {"success": True, "new_contract": new, "instance_api_key": f"instance-key-{new}"}
+
+    @staticmethod
+    def _public(row: dict) -> dict:
+        return {name: value for name, value in row.items() if name not in ("key", "statuses")}
 
     def _page(self, query: dict) -> dict:
         """One page, 25 at most, as v1 has it."""
@@ -176,7 +189,7 @@ class Provider(ThreadingHTTPServer):
         for row in rows:
             row["actual_status"] = next(row["statuses"], row["actual_status"])
         more = any(number > rows[-1]["id"] for number in self.instances) if rows else False
-        public = [{name: value for name, value in row.items() if name not in ("key", "statuses")} for row in rows]
+        public = [self._public(row) for row in rows]
         return {"success": True, "instances": public, "next_token": str(rows[-1]["id"]) if more else None}
 
 
@@ -194,7 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
             status, answer = server.faults(self.command, parts.path) or server.answer(
                 self.command, parts.path, parse_qs(parts.query), body, key
             )
-        data = json.dumps(answer).encode()
+        data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
