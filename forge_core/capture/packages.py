@@ -184,7 +184,7 @@ def unpack(package: Package, cache: Path) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     whole = archives.unpack(_fetched(package, cache), cache / f"{package.name}-{package.version}")
     licence = whole / package.licence_file
-    text = " ".join(licence.read_text(encoding="utf-8").lower().split()) if licence.is_file() else ""
+    text = " ".join(licence.read_text(encoding="utf-8", errors="replace").lower().split()) if licence.is_file() else ""
     if _MIT not in text:
         raise PackageError(f"{package.name} {package.version}: {package.licence_file} is not an MIT licence; not used")
     folder = whole / package.root

@@ -34,12 +34,19 @@ def chunks(path: Path) -> Iterator[Chunk]:
 
 
 def read(chunk: Chunk) -> list:
-    """The rows of a chunk. Bytes that are no UTF-8 become lone surrogates, which no row may hold."""
+    """The rows of a chunk. Bytes that are no UTF-8 become lone surrogates, which no row may hold.
+
+    Raises ValueError naming the file where parquet is damaged.
+    """
     if chunk.path.suffix == ".parquet":
+        import pyarrow
         import pyarrow.parquet
 
-        with pyarrow.parquet.ParquetFile(chunk.path) as file:
-            return file.read_row_group(chunk.start).to_pylist()
+        try:
+            with pyarrow.parquet.ParquetFile(chunk.path) as file:
+                return file.read_row_group(chunk.start).to_pylist()
+        except (pyarrow.ArrowException, OSError, ValueError) as error:  # OSError: a page that can't be unpacked
+            raise ValueError(f"{chunk.path}: row {chunk.first} and after can't be read ({error})") from None
     with chunk.path.open("rb") as file:
         file.seek(chunk.start)
         text = file.read(chunk.stop - chunk.start).decode("utf-8", "surrogateescape")
@@ -53,7 +60,7 @@ def _row_groups(path: Path) -> Iterator[Chunk]:
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             counts = [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
-    except pyarrow.ArrowInvalid as error:
+    except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(f"{path}: not a parquet file, or cut off ({error})") from None
     first = 0
     for index, count in enumerate(counts):

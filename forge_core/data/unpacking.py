@@ -119,8 +119,9 @@ class _Limits:
     def admit(self, name: str, plain: bool, size: int) -> None:
         """Count a member of `size` bytes in; raises ArchiveError where it must not be used."""
         self.members, self.total, self.last = self.members + 1, self.total + size, name
-        problem = misnamed(name)
-        if not problem and not plain:
+        if problem := misnamed(name):
+            pass
+        elif not plain:
             problem = "is a link or a special file, or encrypted"
         elif size > MAX_MEMBER:
             problem = f"has {size / 2**20:,.0f} MiB, more than any screenshot"

@@ -39,11 +39,13 @@ def tgz(files):
     return buffer.getvalue()
 
 
-def wheel(files):
+def wheel(files, times=1):
+    """A wheel with each file, or with so many of it."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(times):
+            for name, data in files.items():
+                archive.writestr(f"{name}{number or ''}", data)
     return buffer.getvalue()
 
 
@@ -181,7 +183,20 @@ def test_an_archive_that_writes_outside_its_folder_is_refused(tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
 
 
-@pytest.mark.parametrize("text", [b"GNU GENERAL PUBLIC LICENSE, of any kind", None])
+def test_an_archive_bomb_is_refused(tmp_path):
+    bombs = {
+        "npm": (tgz({"a/" * 300_000 + "a": b"x"}), "it has headers of more than 64 KiB"),
+        "pypi": (wheel({"a": bytes(1 << 20)}, 30), "swells the archive to more than 100 times its packed size"),
+    }
+    for registry, (data, problem) in bombs.items():
+        made = package(data, registry=registry)
+        (tmp_path / made.archive).write_bytes(data)
+        with pytest.raises(ArchiveError, match=f"{made.archive}: .*{problem}"):
+            unpack(made, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny-1.0.0-py3-none-any.whl", "tiny-1.0.0.tgz"]
+
+
+@pytest.mark.parametrize("text", [b"\xff not UTF-8", b"GNU GENERAL PUBLIC LICENSE, of any kind", None])
 def test_a_package_without_an_mit_licence_is_refused(tmp_path, text):
     data = tgz(
         {name: each for name, each in FILES.items() if name != "package/LICENSE"}

@@ -62,6 +62,10 @@ def test_parquet_is_read_by_row_groups(tmp_path):
     found = list(chunks.chunks(path))
     assert [(chunk.first, chunk.count) for chunk in found] == [(0, 4), (4, 4), (8, 2)]
     assert [row for chunk in found for row in chunks.read(chunk)] == rows
-    path.write_bytes(path.read_bytes()[:-20])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4] + b"\xff" * 56 + whole[60:])  # the first page
+    with pytest.raises(ValueError, match="rows.parquet: row 0 and after can't be read"):
+        chunks.read(found[0])
+    path.write_bytes(whole[:-20])
     with pytest.raises(ValueError, match="rows.parquet: not a parquet file, or cut off"):
         list(chunks.chunks(path))
