@@ -9,19 +9,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError
 from pydantic import Field, model_validator
 from safetensors import SafetensorError, safe_open
 
-from forge_core.json_files import Outside, checked, read_object
+from forge_core.json_files import Outside, checked, read_model, read_object
 from forge_core.models.chat import LONGEST, check_template
 from forge_core.params import Edge
 from forge_core.paths import locate
 
 TEMPLATE = "chat_template.jinja"
-SETTINGS = ("processor_config.json", "preprocessor_config.json", "chat_template.json", "video_preprocessor_config.json")
+SETTINGS = ("processor_config.json", "preprocessor_config.json", "chat_template.json")
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json")
-MODEL = ("config.json", "generation_config.json", "model.safetensors.index.json")
+INDEX = "model.safetensors.index.json"
+MODEL = ("config.json", "generation_config.json", INDEX)
 FILES = (*MODEL, *SETTINGS, *TOKENIZER, "merges.txt", TEMPLATE)
 ADAPTER = "adapter_config.json"  # beside a base's weights, transformers would load the base that it names
 WEIGHTS = "model*.safetensors"
@@ -139,7 +141,7 @@ MODELS = {
     "preprocessor_config.json": Images,
     "processor_config.json": Processor,
     "tokenizer_config.json": Tokens,
-    "model.safetensors.index.json": Index,
+    INDEX: Index,
 }
 
 # keys that name code, another repository or another file, and patterns of somebody else's making
@@ -157,9 +159,8 @@ def base_folder(base: str, revision: str = "main", weights: bool = False) -> Pat
     """
     folder = Path(locate(base))
     if not folder.is_dir():
-        wanted = [*FILES, ADAPTER, *([WEIGHTS] if weights else [])]
         try:
-            folder = Path(snapshot_download(base, revision=revision, allow_patterns=wanted, ignore_patterns="*/*"))
+            folder = _fetched(base, revision, weights)
         except (OSError, ValueError) as error:  # a name that no repository can have is a ValueError
             reason = str(error).strip().splitlines()[0]
             raise OSError(f"{base}@{revision}: could not be read ({reason}); wrong name, no network?") from None
@@ -167,6 +168,30 @@ def base_folder(base: str, revision: str = "main", weights: bool = False) -> Pat
     if weights:
         _check_weights(folder)
     return folder
+
+
+def _fetched(base: str, revision: str, weights: bool) -> Path:
+    """The folder in the hub's cache with the files of one commit. Of what is cached already nothing is asked."""
+    folder = Path(hf_hub_download(base, "config.json", revision=revision)).parent  # its name is the commit
+    for name in (*FILES, ADAPTER):
+        if name != INDEX:
+            _fetch(base, name, folder)
+    if weights and not _fetch(base, "model.safetensors", folder) and _fetch(base, INDEX, folder):
+        for name in sorted(set(read_model(Index, folder / INDEX).weight_map.values())):
+            hf_hub_download(base, name, revision=folder.name)
+    return folder
+
+
+def _fetch(base: str, name: str, folder: Path) -> bool:
+    """Whether the base has that file, which is in `folder` now."""
+    cached = try_to_load_from_cache(base, name, revision=folder.name)  # which may know that there is none
+    if cached:
+        return isinstance(cached, str)
+    try:
+        hf_hub_download(base, name, revision=folder.name)
+    except EntryNotFoundError:  # without a network too
+        return False
+    return True
 
 
 def check_files(folder: Path) -> None:

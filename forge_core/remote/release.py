@@ -82,7 +82,7 @@ def down(rental: Rental, force: bool = False) -> str:
 
 
 def _pull_first(rental: Rental) -> None:
-    kept = f"nothing was destroyed, and instance {rental.instance} ({rental.label}) is billed on"
+    kept = f"instance {rental.instance} ({rental.label}): nothing was destroyed, and it is billed on"
     try:
         pull(rental, running_too=False)
     except KeyboardInterrupt:

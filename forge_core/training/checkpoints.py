@@ -92,7 +92,7 @@ def complete(checkpoint: Path) -> bool:
             torch.load(checkpoint / name, map_location="cpu", weights_only=True, mmap=True)
         return True
     except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
-        said = str(error).splitlines()[0]
+        said = next(iter(str(error).splitlines()), type(error).__name__)
         print(printable(f"{checkpoint.name} is broken ({said}); trying the one before"), flush=True)
         return False
 

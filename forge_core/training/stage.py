@@ -133,7 +133,7 @@ def train(trainer: Trainer, folder: Path) -> None:
         check_space(trainer.model, folder, checkpoints=1, after=f"; the last whole checkpoint is kept ({error})")
         raise
     except UnpicklingError as error:
-        said = str(error).splitlines()[0]
+        said = next(iter(str(error).splitlines()), "a pickle")
         raise ValueError(f"{folder / newest}: a file in it is not what the Forge saves ({said}); remove it") from None
     if any(getattr(callback, "asked", False) for callback in trainer.callback_handler.callbacks):
         print(f"SIGTERM: stopped and saved at step {trainer.state.global_step}; a new run continues", flush=True)

@@ -9,9 +9,13 @@ from hostile import BACKTRACKING, CONFIG, LOOP, RECORD, Pickled, edit, leave_cod
 from small_training import evaluate_params
 
 from forge_core.evaluation.stages import load_model
+from forge_core.models.base_files import FILES
 from forge_core.models.chat import CHAT_TEMPLATE, check_template
 from forge_core.models.cost import geometry
 from forge_core.models.load import load_base, load_processor
+from forge_core.paths import EMBEDDED_BASE
+
+COMMIT = "a" * 40
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +77,36 @@ def test_code_of_the_folder_that_an_audio_tokenizer_names_does_not_run(base, tmp
         load_processor(str(base))
     one_line(found, base / "processor_config.json", "audio_tokenizer is refused")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.fixture
+def cached(tmp_path, monkeypatch) -> Path:
+    """The embedded base in the hub's cache, as owner/name at a commit; nothing answers beyond it."""
+    repository = tmp_path / "models--owner--name"
+    folder = Path(shutil.copytree(EMBEDDED_BASE, repository / "snapshots" / COMMIT))
+    (repository / ".no_exist" / COMMIT).mkdir(parents=True)  # where the cache notes what a commit has not
+    for name in {*FILES, CONFIG} - {path.name for path in folder.iterdir()}:
+        (repository / ".no_exist" / COMMIT / name).touch()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # discard port: refused
+    return folder
+
+
+def test_a_commit_in_the_cache_needs_no_network_and_is_checked_too(cached):
+    assert load_processor("owner/name", COMMIT).image_seq_len == load_processor("embedded").image_seq_len
+    assert load_base("owner/name", COMMIT, load_in_4bit=False).name_or_path == str(cached)
+    edit(cached / "config.json", "text_config.auto_map", {"AutoModel": "evil.Evil"})
+    for use in (load_base, load_processor, geometry):
+        with pytest.raises(ValueError) as found:
+            use("owner/name", COMMIT)
+        one_line(found, cached / "config.json", "auto_map is refused")
+
+
+@pytest.mark.parametrize("name", ["owner/na me", "../x", "/nothing/there"])
+def test_a_name_that_no_base_has_is_one_line(name):
+    with pytest.raises(OSError) as found:
+        load_processor(name)
+    one_line(found, f"{name}@main: could not be read")
 
 
 def test_a_base_of_pickles_or_with_an_adapter_in_it_is_refused(base, adapter_folder, tmp_path):

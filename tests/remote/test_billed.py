@@ -32,6 +32,14 @@ def rental(provider):
     return made
 
 
+@pytest.fixture
+def sigint():
+    """Ctrl-C is heard, also where the tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def row(number: int, label: str) -> dict:
     names = {"id": number, "label": label, "gpu_name": "RTX 4090", "actual_status": "running", "key": "k"}
     prices = {"dph_total": 0.4, "storage_cost": 0.2, "disk_space": 20.0, "start_date": 1.8e9}
@@ -220,7 +228,7 @@ def test_what_was_never_rented_is_let_go_after_a_while(provider, forge, monkeypa
     ],
     ids=["create", "waiting", "destroy"],
 )
-def test_ctrl_c_names_what_may_be_billed(provider, forge, method, path, words):
+def test_ctrl_c_names_what_may_be_billed(provider, forge, sigint, method, path, words):
     provider.statuses = ["loading", "offline"] if method == "DELETE" else ["loading"]
 
     def interrupt(verb, asked):
