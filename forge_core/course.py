@@ -333,11 +333,13 @@ def _verify(step: Step, log: LiveLog) -> None:
     """papermill reports success for a notebook that ended by sys.exit(0): only results.json tells."""
     try:
         record = results.read_results(step.params.run, step.notebook)
-    except (FileNotFoundError, ValueError):
+    except FileNotFoundError:
         reason = f"no exception, but no {results.FILE}: the cell called sys.exit, or no cell calls finish()"
         raise _failure(step, log, reason) from None
-    if record.get("status") != "ok":
-        raise _failure(step, log, f"{results.FILE} has status {record.get('status')!r}")
+    except ValueError as error:
+        raise _failure(step, log, str(error)) from None
+    if record["status"] != "ok":
+        raise _failure(step, log, f"{results.FILE} has status {record['status']!r}")
 
 
 def _failure(step: Step, log: LiveLog, reason: str) -> NotebookFailed:

@@ -1,10 +1,10 @@
 """JSON files that others wrote: read within bounds, checked against a model; a fault is one line with the file."""
 
-import json
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import from_json
 
 LARGEST = 64 * 2**20  # bytes; the largest that are read, of tokenizers, have some 20 MB
 SHOWN = 80  # characters of a wrong value
@@ -24,8 +24,8 @@ def read_object(file: Path) -> dict:
     if file.stat().st_size > LARGEST:
         raise ValueError(f"{file}: larger than {LARGEST >> 20} MiB")
     try:
-        content = json.loads(file.read_bytes().decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        content = from_json(file.read_bytes())  # nesting has a limit, and the text must be UTF-8
+    except ValueError as error:
         raise ValueError(f"{file}: not JSON ({error})") from None
     if not isinstance(content, dict):
         raise ValueError(f"{file}: must be an object, got {_short(content)}")

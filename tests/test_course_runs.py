@@ -129,11 +129,15 @@ def test_a_failed_notebook_is_never_taken_for_finished(finished, capsys, failure
     assert not unchanged("02_preprocess")
 
 
-def test_a_status_other_than_ok_is_a_failure(finished, capsys):
-    code = f"from forge_core import paths, results\nfolder = paths.notebook_dir(run, '{NAMES[0]}')\n"
-    write_notebook(finished, NAMES[0], code + "results.write_json(folder / 'results.json', {'status': 'partial'})")
+@pytest.mark.parametrize(
+    ("change", "why"), [({"status": "partial"}, "has status 'partial'"), ({"params": 1}, "params: ")]
+)
+def test_a_record_that_says_otherwise_is_a_failure(finished, capsys, change, why):
+    file = finished / "runs" / "r" / NAMES[0] / "results.json"
+    text = json.dumps(json.loads(file.read_text()) | change)
+    write_notebook(finished, NAMES[0], f"open({str(file)!r}, 'w').write({text!r})")
     assert course.run("tiny", only="01") == 1
-    assert "results.json has status 'partial'" in capsys.readouterr().err
+    assert "results.json" in (said := capsys.readouterr().err) and why in said
 
 
 # tells its process id, then waits at a gate that nobody opens, unless resume.txt exists

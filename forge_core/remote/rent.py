@@ -6,7 +6,6 @@ Whatever goes wrong after Vast was asked, the instance is destroyed, or named as
 from __future__ import annotations
 
 import math
-import os
 import re
 import shlex
 import shutil
@@ -55,9 +54,9 @@ def check_here() -> None:
     if missing:
         raise ValueError(f"not installed: {', '.join(missing)}; nothing rented")
     folder = str(home())
-    if bad := sorted({character for character in folder if character in "\"'%\\$`" or not character.isprintable()}):
-        raise ValueError(f"ssh and rsync cannot take {', '.join(map(repr, bad))} in a path: {folder!r}; nothing rented")
-    words = {"FORGE_REMOTE_DIR": ssh.remote_folder(), "FORGE_REMOTE_USER": os.environ.get("FORGE_REMOTE_USER", "root")}
+    if bad := sorted({character for character in folder if character in '"\\$' or not character.isprintable()}):
+        raise ValueError(f"ssh cannot take {', '.join(map(repr, bad))} in a path: {folder!r}; nothing rented")
+    words = {"FORGE_REMOTE_DIR": ssh.remote_folder(), "FORGE_REMOTE_USER": ssh.remote_user()}
     for name, value in words.items():
         if not re.fullmatch(r"[A-Za-z0-9/._][A-Za-z0-9/._-]*", value):
             raise ValueError(f"{name}: {value!r} may have letters, digits and / . _ - only")

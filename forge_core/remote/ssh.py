@@ -6,7 +6,6 @@ The host is not trusted: what it says is bounded in length, and whatever of it i
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import subprocess
 from contextlib import suppress
@@ -56,16 +55,6 @@ def remote_folder() -> str:
 def remote_user() -> str:
     """Who to be on the host."""
     return os.environ.get("FORGE_REMOTE_USER", "root")
-
-
-def check_names() -> None:
-    """Raise ValueError where ssh could not be told a path or name of this side; nothing is rented before that."""
-    if set('"\\$') & set(str(home())) or not str(home()).isprintable():
-        raise ValueError(f"{home()}: a path with \", \\, $ or a control character cannot stand in ssh's config")
-    if not re.fullmatch(r"/?[A-Za-z0-9._][A-Za-z0-9/._-]*", remote_folder()):
-        raise ValueError(f"FORGE_REMOTE_DIR={remote_folder()!r}: letters, digits and / . _ - only")
-    if not re.fullmatch(r"[A-Za-z0-9._][A-Za-z0-9._-]*", remote_user()):
-        raise ValueError(f"FORGE_REMOTE_USER={remote_user()!r}: letters, digits and . _ - only")
 
 
 def key() -> Path:

@@ -75,7 +75,7 @@ BROKEN = {
     "torn": (b'{"peft_type": "LO', "not JSON"),
     "not UTF-8": (b'{"a": "\xff\xfe"}', "not JSON"),
     "a list": (b"[1, 2]", "must be an object, got [1, 2]"),
-    "deep": (b'{"a":' + b"[" * 100_000, "not JSON (maximum recursion"),
+    "deep": (b'{"a":' + b"[" * 100_000, "not JSON (recursion limit"),
     "a long number": (b'{"a": ' + b"9" * 5000 + b"}", "not JSON"),
 }
 

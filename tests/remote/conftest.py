@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import warm_vastai
 import yaml
 from loopback import Loopback, missing_programs
 from provider import ACCOUNT_KEY, Provider
@@ -44,15 +45,24 @@ def project(tmp_path, monkeypatch):
     return root
 
 
-@pytest.fixture
-def vastai(monkeypatch, tmp_path):
-    """The real vastai command, for an account that `provider` has; no pauses between questions."""
-    program = Path(__file__).resolve().parents[2] / ".venv-vast" / "bin" / "vastai"
-    if not program.is_file():
+@pytest.fixture(scope="session")
+def warm_program(tmp_path_factory):
+    """The path of a `vastai` that starts quickly."""
+    python = Path(__file__).resolve().parents[2] / ".venv-vast" / "bin" / "python"
+    if not python.with_name("vastai").is_file():
         pytest.skip("vastai is not here: make vast")
+    server, program = warm_vastai.start(python, tmp_path_factory.mktemp("vastai"))
+    yield program
+    server.kill()
+    server.communicate()
+
+
+@pytest.fixture
+def vastai(warm_program, monkeypatch, tmp_path):
+    """The real vastai command, for an account that `provider` has; no pauses between questions."""
     home = tmp_path / "laptop"
     home.mkdir()
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{warm_program.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
     monkeypatch.setenv("VAST_API_KEY", ACCOUNT_KEY)

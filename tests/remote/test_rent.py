@@ -1,5 +1,6 @@
 """Renting and giving back, with the real `vastai` and a provider that fails in all its ways."""
 
+import getpass
 import json
 import socket
 
@@ -9,8 +10,8 @@ from provider import ACCOUNT_KEY, OFFER
 
 from forge_core import paths
 from forge_core.data import disk
-from forge_core.remote import rent, vast
-from forge_core.remote.rental import rentals
+from forge_core.remote import rent, ssh, vast
+from forge_core.remote.rental import new, rentals
 
 pytestmark = pytest.mark.slow
 UP = ("up", "--profile", "embedded")
@@ -67,13 +68,25 @@ def test_a_profile_that_is_no_plain_name_is_refused_before_vast_is_asked(project
     assert provider.requests == []
 
 
-@pytest.mark.parametrize("character", ['"', "%", "'", "\\", "$", "\n", "\x1b"])
+@pytest.mark.parametrize("character", ['"', "\\", "$", "\n", "\x1b"])
 def test_a_path_that_ssh_cannot_take_is_refused_before_vast_is_asked(project, account, forge, monkeypatch, character):
     provider = account([{}])
     root = project.rename(project.with_name(f"a{character}b"))
     monkeypatch.setattr(paths, "ROOT", root)
     status, said = forge(*UP, "--yes")
     assert status == 2 and "cannot take" in said and "nothing rented" in said and provider.requests == []
+
+
+def test_from_a_path_with_other_odd_characters_a_host_is_reached(project, loopback, vastai, monkeypatch):
+    monkeypatch.setattr(paths, "ROOT", project.rename(project.with_name("it's 100%h of `ünï`")))
+    monkeypatch.setenv("FORGE_REMOTE_USER", getpass.getuser())
+    monkeypatch.setenv("FORGE_REMOTE_DIR", str(loopback.home / "forge"))
+    rent.check_here()
+    with (loopback.folder / "client_key.pub").open("a") as keys:
+        keys.write(ssh.key().with_suffix(".pub").read_text())
+    rental = new("embedded", "RTX 4090", 0.4, False, 1.0)
+    assert ssh.Host(ssh.config(rental, ("127.0.0.1", loopback.port))).run("echo here") == "here\n"
+    assert (rental.folder / "known_hosts").stat().st_size
 
 
 @pytest.mark.parametrize("limit", [("--bid", "nan"), ("--max-hours", "inf"), ("--max-dollars", "nan")], ids=" ".join)
