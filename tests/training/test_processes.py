@@ -113,7 +113,7 @@ def test_the_card_says_base_data_score_hardware_and_cost(data, tmp_path):
     stage = run_stage(train_params(data, tmp_path, max_steps=1, held_out=3, usd_per_hour=36_000.0))
     card, training = (stage.adapter / "README.md").read_text(), stage.record["training"]
     for said in (
-        "base_model: embedded", "Data: sandbox_web, sandbox_desktop, sandbox_mobile; sha256 ", "1 x cpu, ",
+        'base_model: "embedded"\n', "Data: `sandbox_web, sandbox_desktop, sandbox_mobile`; sha256 ", "1 x cpu, ",
         f"held-out screenshots (within 5% of the point): {training['held_out_clicks']:.1%}", f"${training['usd']:.2f}",
     ):  # fmt: skip
         assert said in card, card
