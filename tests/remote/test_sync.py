@@ -47,6 +47,7 @@ SENT |= {f"forge_core/remote/{name}" for name in ("__init__.py", "leaks.py", "st
 ODD = ["a b.txt", 'it\'s "so".txt', "-rf", "ünï ✓.txt", "back\\slash", "$(touch x);*?.txt", "a.pth", "deep/er/b.bin"]
 COULD_RUN = [".git/config", ".hidden", "numpy.py", "deep/torch.PYC", "x.cpython-311-x86_64-linux-gnu.so", "Makefile"]
 COULD_RUN += ["jupyter_server_config.json", ".vscode/tasks.json", "json.pyd"]
+COULD_RUN += ["GNUmakefile", "matplotlibrc", "wandb/settings"]  # the last says whom W&B's key is sent to
 
 
 STUCK = """
@@ -474,6 +475,12 @@ def test_a_link_of_this_side_leads_no_file_out_of_runs(project, tmp_path):
     refused = project.pull("runs/a")
     assert refused.returncode == 4 and "in the way, nothing was moved: runs/a/cli.py.txt" in refused.stdout
     assert files_in(project.folder / "forge_core") <= {name.removeprefix("forge_core/") for name in SENT}
+
+
+def test_what_a_host_prints_while_files_are_sent_reaches_no_terminal_as_it_is(project):
+    on_the_host(project, "mkdir", r"""printf '\033[2J\302\233x'; exec $REAL "$@" """)
+    sent = project.push()
+    assert sent.returncode == 0 and "\033" not in sent.stdout + sent.stderr and "\x9b" not in sent.stdout
 
 
 @pytest.mark.parametrize("program", ["python3", "rsync"])
