@@ -199,7 +199,8 @@ def _replace(copy: str, name: str) -> None:
     try:
         os.replace(copy, name)
     except OSError:  # another disk
-        beside = f"{name}.incoming"
+        folder, file = os.path.split(name)
+        beside = os.path.join(folder, f".incoming-{file}")  # a name that no file of a host has
         shutil.copy2(copy, beside)
         os.replace(beside, name)
 

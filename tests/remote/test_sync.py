@@ -4,7 +4,9 @@ import getpass
 import os
 import shutil
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from project import HF_TOKEN, Project, files_in, sha256, write
@@ -455,6 +457,23 @@ def test_a_list_of_the_hosts_own_choosing_is_refused(project, line, problem):
     assert refused.returncode == 1 and f"the host lists {problem}" in refused.stderr
     assert "\033" not in refused.stderr and "\x9b" not in refused.stderr
     assert files_in(project.folder) == SENT
+
+
+def test_what_comes_to_another_disk_replaces_nothing_but_its_namesake(project, tmp_path):
+    try:
+        disk = tempfile.TemporaryDirectory(dir="/dev/shm")
+    except OSError:
+        pytest.skip("no /dev/shm")
+    with disk as runs:
+        if os.stat(runs).st_dev == os.stat(tmp_path).st_dev:
+            pytest.skip("no other disk")
+        write(project.there, {"runs/a/x": "of there"})
+        write(Path(runs), {"a/x.incoming": "of here"})
+        (project.folder / "runs").symlink_to(runs)
+        assert project.pull("runs").returncode == 0
+        assert (Path(runs) / "a/x").read_text() == "of there"
+        assert files_in(Path(runs)) == {"a/x", "a/x.incoming"}
+        assert (Path(runs) / "a/x.incoming").read_text() == "of here"
 
 
 def test_what_could_run_here_by_itself_does_not_come_and_is_named(project):
