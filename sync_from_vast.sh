@@ -9,7 +9,8 @@
 # The folder on the host is FORGE_REMOTE_DIR, /workspace/churninator-forge where that is not set.
 # A file of yours that another one replaces is kept in .vast/replaced, unless the new one only goes on where it ends.
 # Nothing is deleted. Symlinks are not copied, nor what programs here would obey or import by themselves: hidden files,
-# Python modules, libraries, Jupyter's configuration. .vast/pulled.sha256 lists what came: sha256sum -c .vast/pulled.sha256
+# Python modules, libraries, makefiles, configuration of Jupyter, Matplotlib and W&B. .vast/pulled.sha256 lists what
+# came: sha256sum -c .vast/pulled.sha256
 #
 # Exit status: 0 all came; 1 the host lacks python3 or rsync; 2 wrong use, or none of the PATHs is there;
 # 3 all came but files with secrets, which are named; 4 files that change while they are copied, names that cannot be

@@ -83,7 +83,7 @@ begin push
 collect
 refuse_secrets
 on_host "{ command -v rsync || { apt-get update && apt-get install -y rsync; }; } > /dev/null && mkdir -p $REMOTE_DIR" \
-    < /dev/null || die 1 "the host has no rsync and apt-get does not install it, or $REMOTE_DIR cannot be made"
+    < /dev/null > /dev/null || die 1 "the host has no rsync and apt-get does not install it, or $REMOTE_DIR cannot be made"
 rsync_over_ssh -rpt --partial-dir=.rsync-partial --delay-updates --out-format='%i %l' \
     -- "$work/outgoing/" "$HOST:$REMOTE_DIR/" > "$work/sent" ||
     die 5 "broke off: no half file is in place. The same command again continues."

@@ -26,6 +26,8 @@ KEYS = ("HF_TOKEN", "WANDB_API_KEY")  # what the course needs; the account key o
 KEYS_FILE = '"${FORGE_KEYS_FILE:-$HOME/.config/churninator-forge/keys.env}"'
 SETUP = 60 * 60.0  # s that the set-up may take
 POLL = 10.0  # s between looks of `watch`
+LATE = 300  # s that the guard has to stop it after the deadline
+NO_GUARD = "no guard runs on the host, so nothing stops it at the deadline: end it with forge vast down"
 STEP = re.compile(r"step (\d{1,9}/\d{1,9})[^\n]{0,200}?(\d{1,9}) s left")
 GPU = re.compile(r"(\d{1,3}), (\d{1,7}), (\d{1,7}), (\d{1,3})")  # %, MiB, MiB, degrees Celsius
 
@@ -56,7 +58,9 @@ def run(rental: Rental) -> None:
     host.push(*([trained] if paths.resolve(trained).is_dir() else []))
     send_keys(host)
     host.script("setup.sh", timeout=SETUP, show=True)
-    print(host.script("job.sh", "start", rental.profile).strip(), flush=True)
+    host.script("job.sh", "start", rental.profile, show=True)
+    if not report(host, 0).guard:
+        print(NO_GUARD, flush=True)
 
 
 def send_keys(host: Host) -> None:
@@ -118,11 +122,8 @@ def watch(rental: Rental, show: Callable[[str], None] = print) -> int:
         _drop(came, now.checkpoints)
         if not fetched.issuperset(now.checkpoints) and _fetch(host, trained, came, say):
             fetched.update(now.checkpoints)
-        if time.time() > rental.deadline + 300:
-            say("the guard has not stopped it at the deadline: stopping it from here")
-            vast.stop(rental.instance)
-        elif not now.guard:
-            say("no guard runs on the host, so nothing stops it at the deadline: end it with forge vast down")
+        if not _stop_late(rental, say) and not now.guard:
+            say(NO_GUARD)
         if now.status is not None and not now.running:
             return now.status
         if not now.running:
@@ -150,7 +151,9 @@ def _again(rental: Rental, say: Callable[[str], None]) -> Host:
                     raise vast.VastError(f"instance {rental.instance} is {state}: forge vast pull, then down")
             else:
                 state = found.status or "provisioning"
-        if found and found.status == "running" and found.address:
+        if found and found.intended != "stopped" and _stop_late(rental, say):
+            pass  # it is seen to be stopped at the next look
+        elif found and found.status == "running" and found.address:
             try:
                 host = Host(ssh.config(rental, found.address))
                 host.run("true", timeout=30)
@@ -161,6 +164,18 @@ def _again(rental: Rental, say: Callable[[str], None]) -> Host:
             say(f"instance {rental.instance}: {state}; waiting")
             told = state
         time.sleep(POLL)
+
+
+def _stop_late(rental: Rental, say: Callable[[str], None]) -> bool:
+    """Stop it from here if its guard has not done so, whatever the host says or does not say."""
+    late = time.time() > rental.deadline + LATE
+    if late:
+        say("the guard has not stopped it at the deadline: stopping it from here")
+        try:
+            vast.stop(rental.instance)
+        except vast.VastError as error:  # asked again at the next look
+            say(str(error))
+    return late
 
 
 def _fetch(host: Host, trained: str, came: set[Path], say: Callable[[str], None]) -> bool:
@@ -180,9 +195,14 @@ def _saved(trained: str) -> set[Path]:
 
 
 def _drop(came: set[Path], there: list[str]) -> None:
-    """Remove those of `came` that training has removed on its host: it keeps the best and the last."""
-    for checkpoint in came - {paths.ROOT / name for name in there}:
-        shutil.rmtree(checkpoint)
+    """Remove those of `came` that training has removed on its host: it keeps the best and the last.
+
+    A host that has none of that training any more has lost them.
+    """
+    kept = {paths.ROOT / name for name in there}
+    training = {checkpoint.parent for checkpoint in kept}
+    for checkpoint in {each for each in came - kept if each.parent in training}:
+        shutil.rmtree(checkpoint, ignore_errors=True)
         came.remove(checkpoint)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import posixpath
 import shlex
 import time
 from collections import defaultdict
 
+from forge_core import paths
 from forge_core.remote import billed, rent, vast
 from forge_core.remote.job import report, wanted
 from forge_core.remote.rental import PREFIX, Rental, choose, records, rentals
-from forge_core.remote.ssh import Host, HostFailed
+from forge_core.remote.ssh import ALIAS, Host, HostFailed
 
 
 def pull(rental: Rental, running_too: bool = True) -> None:
@@ -21,9 +23,10 @@ def pull(rental: Rental, running_too: bool = True) -> None:
         OSError: not all could be fetched.
         ValueError: the course runs, and not `running_too`.
     """
-    rent.adopt(rental)
-    found = vast.instance(rental.instance)
-    if found and found.intended == "stopped":
+    found = next((each for each in billed.find(rental) if each.id == rental.instance), None)
+    if found is None:
+        raise rent.Lost(f"{rental.label} is not on the account's list: nothing is billed")
+    if found.intended == "stopped":
         print(
             f"instance {found.id} is stopped; starting it, at ${rental.usd_per_hour:.3f}/h, to fetch what is there",
             flush=True,
@@ -43,6 +46,19 @@ def pull(rental: Rental, running_too: bool = True) -> None:
         host.pull(*folders)
     else:
         print("the course has made nothing there", flush=True)
+    if not running_too and (others := _others(host, runs, trained)):
+        raise HostFailed(
+            f"the host also has {others}, which the profile's run ({runs}) does not name; "
+            f"./sync_from_vast.sh -F {paths.relative(host.config)} {ALIAS} fetches all, --force is right then"
+        )
+
+
+def _others(host: Host, *known: str) -> str:
+    """What else lies where results do, a run before its params were changed say; for people, never used as names."""
+    said = host.run(
+        f"for folder in {' '.join(map(posixpath.dirname, known))}; do ls -d $folder/*; done 2> /dev/null || true"
+    )
+    return ", ".join(sorted(set(said.splitlines()) - set(known))[:5])[:500]
 
 
 def _there(host: Host, *names: str) -> list[str]:

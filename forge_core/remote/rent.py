@@ -193,7 +193,8 @@ def onstart(rental: Rental) -> str:
     head = f"FORGE_FOLDER={shlex.quote(ssh.remote_folder())} FORGE_DEADLINE={rental.deadline:.0f} "
     head += f"FORGE_SECONDS={rental.deadline - rental.began:.0f}\n"
     guard = (HOST_SCRIPTS / "guard.py").read_text().split('"""', 2)[2]  # without its docstring
-    script = head + (HOST_SCRIPTS / "onstart.sh").read_text() + guard + "GUARD\n"
+    starter = re.sub("(?m)^#.*\n", "", (HOST_SCRIPTS / "onstart.sh").read_text())
+    script = head + starter + guard + "GUARD\n"
     if len(script) > ONSTART_LIMIT:
         raise ValueError(f"onstart has {len(script)} characters, Vast takes {ONSTART_LIMIT}")
     return script

@@ -19,8 +19,9 @@ PARTIAL = {".rsync-partial", ".~tmp~"}  # where rsync keeps what has not come wh
 UNPRINTABLE, CHANGED, WITHHELD = 8, 4, 3  # exit statuses
 MADE_HERE = ("runs", "checkpoints", "data")  # what the Forge makes; none of its code lies there
 LONGEST_PART, LONGEST = 240, 2000  # bytes of a name, so that a suffix fits too
-# Obeyed by git, editors, shells, JupyterLab and make, or imported by a Python that starts beside it.
-OBEYED = re.compile(r"\..*|(jupyter|ipython).*config.*|.*\.(py[a-z]?|so|pyd|dylib|dll)|makefile", re.IGNORECASE)
+# Obeyed by git, editors, shells, JupyterLab, make, Matplotlib and W&B, or imported by a Python that starts beside it.
+OBEYED = r"\..*|(jupyter|ipython).*config.*|.*\.(py[a-z]?|so|pyd|dylib|dll)|(gnu|bsd)?makefile|matplotlibrc|wandb"
+OBEYED = re.compile(OBEYED, re.IGNORECASE)
 
 
 def manifest(*paths: str) -> int:
@@ -198,7 +199,8 @@ def _replace(copy: str, name: str) -> None:
     try:
         os.replace(copy, name)
     except OSError:  # another disk
-        beside = f"{name}.incoming"
+        folder, file = os.path.split(name)
+        beside = os.path.join(folder, f".incoming-{file}")  # a name that no file of a host has
         shutil.copy2(copy, beside)
         os.replace(beside, name)
 

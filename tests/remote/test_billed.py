@@ -139,10 +139,11 @@ def test_other_numbers_under_the_label_are_seen_and_destroyed(provider, rental, 
 
 
 def test_what_has_another_label_is_not_touched(provider, rental, forge):
-    provider.instances[9001]["label"] = "mine"
+    provider.instances[9001] |= {"label": "mine", "intended_status": "stopped", "actual_status": "stopped"}
     assert "9001 is mine on Vast's list" in forge("status")[1]
-    status, said = forge("down", "--force")
-    assert status == 2 and "not touched" in said and 9001 in provider.instances
+    for command in (["down", "--force"], ["pull"]):
+        status, said = forge(*command)
+        assert status == 2 and "not touched" in said and provider.instances[9001]["intended_status"] == "stopped"
 
 
 def test_a_damaged_record_stops_nothing_and_what_is_billed_is_named(provider, rental, forge):

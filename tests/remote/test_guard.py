@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,21 @@ from forge_core.remote import rent
 from forge_core.remote.rental import new
 
 ROW = {"id": 9001, "key": "instance-key-9001", "intended_status": "running", "actual_status": "running"}
+FULL = """\
+import errno, io, os
+right, right_os = io.open, os.open
+
+def new(path):
+    raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+def open_(file, mode="r", *rest, **named):
+    return new(file) if mode[0] in "wxa" and not isinstance(file, int) else right(file, mode, *rest, **named)
+
+def os_open(path, flags, *rest, **named):
+    return new(path) if flags & os.O_TRUNC or not os.path.exists(path) else right_os(path, flags, *rest, **named)
+
+io.open, os.open, __builtins__["open"] = open_, os_open, open_
+"""
 BEHIND = "import time\nright = time.time\ntime.time = lambda: right() - 10 * 3600\n"
 
 
@@ -23,24 +40,26 @@ def host(project, account, tmp_path, monkeypatch):
     monkeypatch.setenv("FORGE_REMOTE_DIR", str(folder))
     provider = account([])
     provider.instances[9001] = dict(ROW)
-    started = []
 
     def start(seconds=3600.0, files=None, **environment):
-        state.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
+        if not state.exists():
+            state.mkdir()
         for name, content in (files or {}).items():
             (state / name).write_text(content)
         own = {"VAST_URL": provider.url, "CONTAINER_ID": "9001", "CONTAINER_API_KEY": ROW["key"]}
-        own |= {"FORGE_GUARD_SECONDS": "0.05", "PATH": os.environ["PATH"]} | environment
+        own |= {"FORGE_GUARD_SECONDS": "0.05", "PATH": os.environ["PATH"], "HOME": str(tmp_path)} | environment
         rental = new("embedded", "RTX 4090", 0.4, False, seconds / 3600)
         done = subprocess.run(["bash", "-c", rent.onstart(rental)], env=own, capture_output=True, text=True, timeout=20)
         assert done.returncode == 0 and done.stderr == "", done.stderr
-        started.append(state)
         return provider, state
 
     yield start
-    for each in started:
-        with contextlib.suppress(OSError, ValueError):
-            os.kill(int((each / "guard.pid").read_text()), signal.SIGKILL)
+    mark = f"\0FORGE_FOLDER={folder}\0".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark in b"\0" + (process / "environ").read_bytes():
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def wait_for(file) -> str:
@@ -106,3 +125,65 @@ def test_a_stop_that_fails_is_asked_for_again(host, project):
     provider.faults = lambda method, path: next(answers, None) if method == "PUT" else None
     assert provider.halted.wait(20)
     assert len(provider.asked("PUT", "/api/v0/instances/9001/")) >= 4
+
+
+def test_a_full_disk_does_not_keep_it_from_stopping(host, tmp_path):
+    provider, state = with_full_disk(host, tmp_path, seconds=1)
+    assert provider.halted.wait(20)
+
+
+def test_a_full_disk_is_fetched_from_for_20_minutes_after_its_end(host, tmp_path):
+    provider, state = with_full_disk(host, tmp_path, files={"job": "embedded", "spent": "3601", "deadline": "17"})
+    end = time.monotonic() + 20
+    while (left := float((state / "deadline").read_text() or 0) - time.time()) < 0 and time.monotonic() < end:
+        provider.halted.wait(0.05)
+    assert 1150 < left <= 1200 and not provider.halted.is_set()
+
+
+def with_full_disk(host, tmp_path, files=None, **how):
+    """No file can be made or made anew there; nothing can be said."""
+    state = tmp_path / "host" / ".forge"
+    state.mkdir(parents=True)
+    (state / "guard.log").symlink_to("/dev/full")
+    (tmp_path / "sitecustomize.py").write_text(FULL)
+    return host(files={"guard.pid": "none", "contact": ""} | (files or {}), PYTHONPATH=str(tmp_path), **how)
+
+
+@pytest.mark.parametrize("odd", [".forge", ".forge/guard.log/", ".forge/deadline/", ".forge/contact/"])
+def test_what_lies_in_the_place_of_its_files_does_not_keep_it_from_stopping(host, tmp_path, odd):
+    place = tmp_path / "host" / odd
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.mkdir() if odd.endswith("/") else place.write_text("")
+    provider, _ = host(seconds=1)
+    assert provider.halted.wait(20)
+
+
+@pytest.fixture
+def course(tmp_path):
+    """`job.sh` on the host, and the command that speaks to its tmux."""
+    if not shutil.which("tmux"):
+        pytest.skip("not installed: tmux")
+    job = Path(rent.HOST_SCRIPTS, "job.sh")
+    (tmp_path / "host/forge_core/remote/host").mkdir(parents=True)
+    shutil.copy(job, tmp_path / "host/forge_core/remote/host")
+    (tmp_path / "host/.forge").mkdir()
+    tmux = ["tmux", "-S", str(tmp_path / "host/.forge/tmux")]
+    yield tmux
+    subprocess.run([*tmux, "kill-server"], capture_output=True)
+
+
+def test_how_the_course_ended_is_known_after_the_stop(host, course):
+    """Else the next start, to fetch what is there, would begin the course again."""
+    provider, state = host(files={"job": "embedded", "spent": "1", "status": "1"}, FORGE_IDLE="0.3")
+    assert provider.halted.wait(20) and (state / "status").read_text() == "1"
+
+
+def test_a_tmux_that_hangs_does_not_keep_it_from_stopping(host, course):
+    subprocess.run([*course, "new-session", "-d", "-s", "course", "cat"], check=True)
+    server = int(subprocess.check_output([*course, "display-message", "-p", "#{pid}"]))
+    os.kill(server, signal.SIGSTOP)
+    try:
+        provider, _ = host(seconds=1, FORGE_SAVING="0.5")
+        assert provider.halted.wait(20)
+    finally:
+        os.kill(server, signal.SIGCONT)

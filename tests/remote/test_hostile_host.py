@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import time
 
 import pytest
 from project import ROOT, SCRIPTS, files_in, sha256, write
@@ -10,6 +11,7 @@ from project import ROOT, SCRIPTS, files_in, sha256, write
 from forge_core.remote import job
 from forge_core.remote.rental import choose
 from forge_core.remote.ssh import ANSWER, Host, HostFailed
+from forge_core.remote.vast import VastError
 
 pytestmark = pytest.mark.slow
 REPORT = {"running": False, "status": 0, "log": "", "offset": 0, "gpus": [], "checkpoints": [], "guard": True}
@@ -127,6 +129,50 @@ def test_a_log_and_a_failure_are_shown_without_orders(host, forge):
     write(host.there, {"forge_core/remote/host/report.py": f"import sys\nsys.exit({ORDERS!r})"})
     status, told = forge("pull")
     assert status == 2 and "on the host: status 1\n\\x1b[2J\\x1b]0;owned\\x07\\x9b31m" in told
+
+
+def test_what_the_start_of_a_course_prints_holds_no_orders_and_a_missing_guard_is_said(host, project, forge):
+    host.says({"guard": False})
+    write(project, {"forge_core/remote/host/setup.sh": "true"})
+    write(project, {"forge_core/remote/host/job.sh": f"printf '%s' '{ORDERS}'"})
+    status, told = forge("run")
+    assert status == 0 and "\\x1b[2J" in told and "no guard runs on the host" in told
+    assert not set(ORDERS) - {"\n"} & {c for c in told if not c.isprintable() and c != "\n"}
+
+
+@pytest.mark.parametrize("status", [1, 255])
+def test_a_host_that_reports_nothing_is_stopped_at_the_deadline_too(host, monkeypatch, status):
+    """255 is what ssh itself ends with where the line is broken."""
+    write(host.there, {"forge_core/remote/host/report.py": f"import sys\nsys.exit({status})"})
+    rental = choose()
+    rental.deadline = time.time() - 2 * job.LATE
+    with pytest.raises(VastError, match="is stopped by its guard or by you"):
+        job.watch(rental, lambda line: None)
+    assert host.provider.instances[9001]["intended_status"] == "stopped"
+
+
+def test_checkpoints_that_a_host_has_lost_stay_here(host, project):
+    checkpoint = "checkpoints/embedded/grounding/checkpoints/checkpoint-2"
+    write(host.there, {f"{checkpoint}/trainer_state.json": "{}"})
+    host.says({"running": True, "status": None, "checkpoints": [checkpoint]})
+    looks = []
+
+    def lose(line: str) -> None:
+        if line.startswith("-- ") and (project / checkpoint).exists():
+            looks.append(line)
+            host.says({"running": len(looks) == 1, "checkpoints": []})
+
+    assert job.watch(choose(), lose) == 0
+    assert len(looks) == 3 and files_in(project / checkpoint) == {"trainer_state.json"}
+
+
+def test_down_refuses_while_there_is_a_run_that_the_params_do_not_name_any_more(host, forge):
+    host.says({})
+    write(host.there, {"runs/embedded/x": "x", "runs/before/x": "x", "checkpoints/before/x": "x"})
+    status, told = forge("down")
+    assert status == 2 and "the host also has checkpoints/before, runs/before, which" in told
+    assert list(host.provider.instances) == [9001]
+    assert forge("down", "--force")[0] == 0 and not host.provider.instances
 
 
 def test_what_a_new_host_goes_on_from_was_fetched_while_it_trained(host, project, monkeypatch):

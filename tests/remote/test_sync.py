@@ -4,7 +4,9 @@ import getpass
 import os
 import shutil
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from project import HF_TOKEN, Project, files_in, sha256, write
@@ -47,6 +49,7 @@ SENT |= {f"forge_core/remote/{name}" for name in ("__init__.py", "leaks.py", "st
 ODD = ["a b.txt", 'it\'s "so".txt', "-rf", "ünï ✓.txt", "back\\slash", "$(touch x);*?.txt", "a.pth", "deep/er/b.bin"]
 COULD_RUN = [".git/config", ".hidden", "numpy.py", "deep/torch.PYC", "x.cpython-311-x86_64-linux-gnu.so", "Makefile"]
 COULD_RUN += ["jupyter_server_config.json", ".vscode/tasks.json", "json.pyd"]
+COULD_RUN += ["GNUmakefile", "matplotlibrc", "wandb/settings"]  # the last says whom W&B's key is sent to
 
 
 STUCK = """
@@ -456,6 +459,23 @@ def test_a_list_of_the_hosts_own_choosing_is_refused(project, line, problem):
     assert files_in(project.folder) == SENT
 
 
+def test_what_comes_to_another_disk_replaces_nothing_but_its_namesake(project, tmp_path):
+    try:
+        disk = tempfile.TemporaryDirectory(dir="/dev/shm")
+    except OSError:
+        pytest.skip("no /dev/shm")
+    with disk as runs:
+        if os.stat(runs).st_dev == os.stat(tmp_path).st_dev:
+            pytest.skip("no other disk")
+        write(project.there, {"runs/a/x": "of there"})
+        write(Path(runs), {"a/x.incoming": "of here"})
+        (project.folder / "runs").symlink_to(runs)
+        assert project.pull("runs").returncode == 0
+        assert (Path(runs) / "a/x").read_text() == "of there"
+        assert files_in(Path(runs)) == {"a/x", "a/x.incoming"}
+        assert (Path(runs) / "a/x.incoming").read_text() == "of here"
+
+
 def test_what_could_run_here_by_itself_does_not_come_and_is_named(project):
     write(project.there, {f"runs/a/{name}": name for name in ["ok.json", *COULD_RUN]})
     pulled = project.pull("runs")
@@ -474,6 +494,12 @@ def test_a_link_of_this_side_leads_no_file_out_of_runs(project, tmp_path):
     refused = project.pull("runs/a")
     assert refused.returncode == 4 and "in the way, nothing was moved: runs/a/cli.py.txt" in refused.stdout
     assert files_in(project.folder / "forge_core") <= {name.removeprefix("forge_core/") for name in SENT}
+
+
+def test_what_a_host_prints_while_files_are_sent_reaches_no_terminal_as_it_is(project):
+    on_the_host(project, "mkdir", r"""printf '\033[2J\302\233x'; exec $REAL "$@" """)
+    sent = project.push()
+    assert sent.returncode == 0 and "\033" not in sent.stdout + sent.stderr and "\x9b" not in sent.stdout
 
 
 @pytest.mark.parametrize("program", ["python3", "rsync"])

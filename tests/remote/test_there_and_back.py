@@ -174,7 +174,7 @@ def test_down_refuses_while_the_course_runs_or_the_host_is_dead(checkout, host, 
     host.stop()
     monkeypatch.setattr(rent, "LOADING", 1.0)
     status, said = forge("down")
-    assert status == 2 and "nothing was destroyed, and it is billed on" in said and 9001 in provider.instances
+    assert status == 2 and "nothing was destroyed, and instance 9001 (" in said and 9001 in provider.instances
     assert forge("down", "--force")[0] == 0 and provider.instances == {}
 
 

@@ -21,7 +21,7 @@ FOLDER = Path(os.environ["FORGE_FOLDER"])
 STATE, JOB = FOLDER / ".forge", FOLDER / "forge_core/remote/host/job.sh"
 TICK = float(os.environ.get("FORGE_GUARD_SECONDS", 20))
 IDLE = float(os.environ.get("FORGE_IDLE", 1800))
-LATE = 1200
+LATE, SAVING = 1200, float(os.environ.get("FORGE_SAVING", 200))
 
 
 def number(name):
@@ -34,9 +34,9 @@ def number(name):
 
 
 def put(name, value):
-    with contextlib.suppress(OSError):  # a full disk must not end the guard
-        (STATE / "new").write_text(str(int(value)))
-        (STATE / "new").replace(STATE / name)
+    """In place, as a full disk has room for that; where it has none, that must not end the guard."""
+    with contextlib.suppress(OSError), open(os.open(STATE / name, os.O_WRONLY | os.O_CREAT, 0o644), "w") as file:
+        file.write(f"{int(value):012}")
 
 
 def asked():
@@ -76,7 +76,8 @@ def stop():
 
 
 def say(what):
-    print(time.strftime("%FT%TZ guard:", time.gmtime()), what, flush=True)
+    with contextlib.suppress(OSError):
+        print(time.strftime("%FT%TZ guard:", time.gmtime()), what, flush=True)
 
 
 def guard():
@@ -99,8 +100,11 @@ def main():
         say(guard())
     except Exception as error:  # fails towards the end of billing
         say(repr(error))
-    if JOB.exists():
-        subprocess.run(["bash", JOB, "stop"])  # saves a checkpoint
+    try:
+        if JOB.exists():
+            subprocess.run(["bash", JOB, "stop"], timeout=SAVING)  # saves a checkpoint
+    except Exception as error:
+        say(repr(error))
     while True:  # it ends with the instance
         try:
             say(stop())

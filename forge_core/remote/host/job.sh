@@ -28,6 +28,7 @@ resume)
     running || tmux_ new-session -d -s course "bash forge_core/remote/host/job.sh work"
     ;;
 stop)
+    running || exit 0 # it has ended, or was killed: what is said of that stays
     # the kernels are children of `forge run`; training answers SIGTERM with a checkpoint
     [ -f "$state/pid" ] && pkill -TERM -P "$(cat "$state/pid")" || true
     for _ in $(seq 90); do
