@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -227,9 +226,4 @@ def tunnel(rental: Rental, port: int) -> None:
     if not lab:
         raise HostFailed(f"the host should name JupyterLab's port and token, not {said!r:.80}")
     print(f"http://127.0.0.1:{port}/lab?token={lab[2]}   (Ctrl-C ends the tunnel, not JupyterLab)", flush=True)
-    forward = ["-N", "-o", "ExitOnForwardFailure=yes", "-L", f"127.0.0.1:{port}:127.0.0.1:{lab[1]}", ssh.ALIAS]
-    try:
-        done = subprocess.run(host.command(*forward))
-    except KeyboardInterrupt:
-        return
-    raise Unreachable(f"the tunnel ended (ssh status {done.returncode}); the same command opens it again")
+    host.forward(port, int(lab[1]))

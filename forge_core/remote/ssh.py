@@ -113,6 +113,15 @@ class Host:
         words = [program, f"forge_core/remote/host/{name}", *arguments]
         return self.run(" ".join(map(shlex.quote, words)), timeout=timeout, show=show)
 
+    def forward(self, port: int, there: int) -> None:
+        """Lead 127.0.0.1:`port` to the host's own 127.0.0.1:`there`, until Ctrl-C. Raises Unreachable if that ends."""
+        options = ["-N", "-o", "ExitOnForwardFailure=yes", "-L", f"127.0.0.1:{port}:127.0.0.1:{there}"]
+        try:
+            status, _, errors = _call(self.command(*options, ALIAS), "", None, False)
+        except KeyboardInterrupt:
+            return
+        raise Unreachable(f"the tunnel ended (ssh status {status}: {errors}); the same command opens it again")
+
     def push(self, *extra: str) -> None:
         """Send the project's tree, and `extra` ignored folders. Raises HostFailed; nothing half-sent stays."""
         _sync("sync_to_vast.sh", self.config, extra)
@@ -125,7 +134,7 @@ class Host:
         _sync("sync_from_vast.sh", self.config, wanted)
 
 
-def _call(command: list[str], stdin: str, timeout: float, show: bool) -> tuple[int, str, str]:
+def _call(command: list[str], stdin: str, timeout: float | None, show: bool) -> tuple[int, str, str]:
     """Exit status and texts of stdout (nothing where it is shown) and stderr. Raises as `Host.run`."""
     pipe, said, errors = subprocess.PIPE, [], []
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, encoding="utf-8", errors="replace") as process:

@@ -91,7 +91,7 @@ def guard():
     put("guard.pid", os.getpid())
     (STATE / "contact").touch()  # somebody started it
     if not late and (STATE / "job").exists() and not (STATE / "status").exists():
-        subprocess.run(["bash", JOB, "resume"])
+        subprocess.run(["bash", JOB, "resume"], timeout=SAVING)
     return wait(spent, allowed)
 
 
