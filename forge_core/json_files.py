@@ -47,6 +47,8 @@ def checked(model: type[Model], content: dict, file: Path) -> Model:
         name = ".".join(map(str, first["loc"]))
         if first["type"] == "missing":
             raise ValueError(f"{file}: {name} is missing{rest}") from None
+        if not first["loc"]:  # a rule over several fields: its message says all
+            raise ValueError(f"{file}: {first['msg'].removeprefix('Value error, ')}{rest}") from None
         value = first["input"]
         raise ValueError(f"{file}: {name}: {first['msg']}, got {_short(value)}{rest}") from None
 

@@ -8,7 +8,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 from urllib.robotparser import RobotFileParser
 
 from forge_core import web
@@ -30,6 +30,50 @@ _FILES = re.compile(
 )
 
 
+class Robots(RobotFileParser):
+    """Rules of a robots.txt by RFC 9309, where the standard library's parser is older than it.
+
+    Groups of one name are one; `*` and `$` are patterns; of the rules that match, the longest counts (2.2).
+    """
+
+    def _add_entry(self, entry) -> None:
+        if "*" in entry.useragents and self.default_entry:
+            self.default_entry.rulelines += entry.rulelines
+        else:
+            super()._add_entry(entry)
+
+    def can_fetch(self, useragent: str, url: str) -> bool:
+        """Whether the rules for a program allow an address; all of its group's rules are looked at."""
+        parts = urlsplit(url)
+        target = quote(unquote(parts.path + (f"?{parts.query}" if parts.query else ""))) or "/"
+        groups = [entry for entry in self.entries if entry.applies_to(useragent)]
+        rules = [rule for entry in groups or filter(None, [self.default_entry]) for rule in entry.rulelines]
+        found = [(len(unquote(rule.path)), rule.allowance) for rule in rules if _matches(rule.path, target)]
+        return max(found, default=(0, True))[1]  # of two of one length the one that allows
+
+
+def _matches(rule: str, target: str) -> bool:
+    """Whether a path, quoted, begins as a rule says; in time that grows with their lengths."""
+    rule = quote(unquote(rule), safe="/*$")
+    first, *others = rule.removesuffix("$").replace("$", "%24").split("*")
+    end = len(target)
+    if rule.endswith("$"):
+        if not others:
+            return target == first
+        last = others.pop()
+        if not target.endswith(last):
+            return False
+        end -= len(last)
+    at = len(first)
+    if not target.startswith(first) or at > end:
+        return False
+    for part in others:
+        if (at := target.find(part, at, end)) < 0:
+            return False
+        at += len(part)
+    return True
+
+
 @dataclass
 class Site:
     """Pages of one origin. `base` is its origin; of a folder, `folder` says which, and addresses begin with `name`."""
@@ -39,7 +83,7 @@ class Site:
     starts: list[str]
     folder: Path | None = None
     start: str = ""
-    robots: RobotFileParser = field(default_factory=RobotFileParser)
+    robots: Robots = field(default_factory=Robots)
 
     def label(self, url: str) -> str:
         """A page's address as it is written down: a folder's port is chance, so its name stands for it."""
@@ -160,7 +204,7 @@ def _free(name: str, taken: set[str]) -> str:
     return free
 
 
-def _robots(base: str) -> RobotFileParser:
+def _robots(base: str) -> Robots:
     """What robots.txt of a site says; where it cannot be had, nothing is allowed, and a line printed says why.
 
     Raises web.NotReachedError where there is no site.
@@ -171,12 +215,12 @@ def _robots(base: str) -> RobotFileParser:
         raise
     except OSError as error:
         print(printable(f"{error}; no link is followed, only the pages that you named are opened"), flush=True)
-        nothing = RobotFileParser()
+        nothing = Robots()
         nothing.parse(["User-agent: *", "Disallow: /"])
         return nothing
 
 
-def _rules(url: str) -> RobotFileParser:
+def _rules(url: str) -> Robots:
     """The rules of a robots.txt by RFC 9309, 2.3.1: none where there is none.
 
     Raises OSError where they cannot be had: no answer, an error of the server's, a redirect to another origin (which is
@@ -185,9 +229,9 @@ def _rules(url: str) -> RobotFileParser:
     answer = web.get(url, seconds=ROBOTS_SECONDS, limit=ROBOTS_BYTES, elsewhere=False)
     if answer.status in (401, 403) or answer.status >= 500:
         raise OSError(f"{url}: the server answered with status {answer.status}")
-    robots = RobotFileParser()
+    robots = Robots()
     try:
-        robots.parse(answer.body.decode("utf-8", "replace").splitlines() if answer.status < 300 else [])
+        robots.parse(answer.body.decode("utf-8-sig", "replace").splitlines() if answer.status < 300 else [])
     except ValueError as error:  # the parser fails at some numbers and addresses
         raise OSError(f"{url}: rules that cannot be read ({error})") from None
     return robots

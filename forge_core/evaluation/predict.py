@@ -31,6 +31,7 @@ from forge_core.data.special import clean, special_of
 from forge_core.evaluation.score import Prediction
 from forge_core.models.chat import END_OF_TURN
 from forge_core.models.load import autocast, processes
+from forge_core.models.processor import naming
 from forge_core.nodes import of_all
 from forge_core.progress import Progress
 from forge_core.training.collate import messages
@@ -181,7 +182,8 @@ def prompt(
     # unchecked: its actions are what is asked for
     turn = Turn.model_construct(instruction=clean(instruction, special), history=clean(history, special), actions=[])
     chat = messages([turn], stage, platform, with_answers=False, coord_format=coord_format)
-    return processor.apply_chat_template(chat, add_generation_prompt=True)
+    with naming("the base", "its chat template cannot be used"):
+        return processor.apply_chat_template(chat, add_generation_prompt=True)
 
 
 class Screen(NamedTuple):

@@ -5,7 +5,9 @@ repository and asks whether to run its code, whatever the caller said; `attn_imp
 hub, and an adapter_config.json another base. Nothing here loads torch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from forge_core.json_files import Outside, checked, read_model, read_object
 from forge_core.models.chat import LONGEST, check_template
+from forge_core.models.tokenizer_file import Tokenizer
 from forge_core.params import Edge
 from forge_core.paths import locate
 
@@ -30,6 +33,7 @@ WEIGHTS = "model*.safetensors"
 
 Size = Annotated[int, Field(gt=0, le=2**20)]
 Layers = Annotated[int, Field(gt=0, le=256)]
+TokenId = Annotated[int, Field(ge=0, lt=2**20)]
 TILES = 8  # along an edge, at most; SmolVLM has names for six
 
 
@@ -43,6 +47,7 @@ class Part(Outside):
     num_key_value_heads: Size | None = None
     head_dim: Size | None = None
     vocab_size: Size | None = None
+    num_labels: Size | None = None  # transformers makes a name for each
 
 
 class Text(Part):
@@ -63,6 +68,7 @@ class Config(Outside):
 
     model_type: Literal["idefics3", "smolvlm"]
     scale_factor: Annotated[int, Field(gt=0, le=16)] = 2
+    num_labels: Size | None = None
     text_config: Text = Text()
     vision_config: Vision = Vision()
 
@@ -86,6 +92,7 @@ class Images(Outside):
     image_mean: Three | None = None
     image_std: Three | None = None
     rescale_factor: float | None = None
+    do_pad: Literal[True, None] = None
     resample: Annotated[int, Field(ge=0, le=5)] | None = None
 
     @model_validator(mode="after")
@@ -109,24 +116,40 @@ class Tokens(Outside):
     tokenizer_class: (
         Literal["GPT2Tokenizer", "GPT2TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"] | None
     ) = None
+    model_max_length: float | None = None
+    model_input_names: list[str] | None = None
+
+    @model_validator(mode="after")
+    def _inputs(self):
+        if self.model_input_names is not None and not {"input_ids", "attention_mask"} <= set(self.model_input_names):
+            raise ValueError(f"model_input_names: no input_ids or attention_mask in {self.model_input_names!s:.80}")
+        return self
 
 
 class Generation(Outside):
     """generation_config.json: who ends an answer. How one is searched for is the Forge's to say."""
 
+    # what changes no search, or is given with each question
+    bos_token_id: TokenId | None = None
+    eos_token_id: TokenId | list[TokenId] | None = None
+    pad_token_id: TokenId | None = None
+    use_cache: bool | None = None
+    do_sample: bool | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    max_length: int | None = None
+    max_new_tokens: int | None = None
+
     @model_validator(mode="after")
-    def _only_tokens(self):
+    def _no_search(self):
         for name, value in self.model_extra.items():
-            if value and not (name in PLAIN or name.endswith("_token_id") or name.startswith(("output_", "return_"))):
+            if not (value is None or value is False or name in NOTES):
                 raise ValueError(f"{name} is {str(value)[:80]!r}, which the Forge's bases do not have")
         return self
 
 
-# what changes no search, or is given with each question
-PLAIN = {
-    *("_from_model_config", "transformers_version", "use_cache", "do_sample", "temperature", "top_k", "top_p"),
-    *("max_length", "max_new_tokens"),
-}
+NOTES = {"_from_model_config", "transformers_version"}
 
 
 class Index(Outside):
@@ -140,6 +163,7 @@ MODELS = {
     "generation_config.json": Generation,
     "preprocessor_config.json": Images,
     "processor_config.json": Processor,
+    "tokenizer.json": Tokenizer,
     "tokenizer_config.json": Tokens,
     INDEX: Index,
 }
@@ -147,7 +171,7 @@ MODELS = {
 # keys that name code, another repository or another file, and patterns of somebody else's making
 REFUSED = {
     *("auto_map", "custom_generate", "custom_pipelines", "audio_tokenizer", "quantization_config"),
-    *("compression_config", "fast_tokenizer_files", "Regex"),
+    *("compression_config", "fast_tokenizer_files", "transformers_weights", "Regex"),
 }
 ATTENTION = (None, "eager", "sdpa", "flash_attention_2")
 
@@ -246,6 +270,8 @@ def _of_json(file: Path) -> object:
 
 def _of_text(file: Path) -> str:
     try:
+        if not file.is_file():  # a pipe would never end
+            raise ValueError("not a file")
         if file.stat().st_size > 4 * LONGEST:
             raise ValueError(f"larger than {4 * LONGEST:,} bytes")
         return file.read_text(encoding="utf-8")
@@ -262,6 +288,15 @@ TEMPLATES: dict[str, Callable[[Path], object]] = {
 }
 
 
+def count_weights(folder: Path) -> int:
+    """The numbers in a folder's safetensors, by their headers. Raises ValueError where they are broken."""
+    total = 0
+    for file in folder.glob(WEIGHTS):
+        with _opened(file) as weights:
+            total += sum(prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118, no dict
+    return total
+
+
 def _check_weights(folder: Path) -> None:
     """Raise ValueError where a folder is an adapter's, has no weights as safetensors, or broken ones."""
     if (folder / ADAPTER).exists():
@@ -270,8 +305,16 @@ def _check_weights(folder: Path) -> None:
     if not files:
         raise ValueError(f"{folder} has no weights as safetensors; others are not read")
     for file in files:
-        try:
-            with safe_open(file, "pt"):
-                pass
-        except (OSError, SafetensorError) as error:
-            raise ValueError(f"{file}: not whole ({error})") from None
+        with _opened(file):
+            pass
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[safe_open]:
+    if not file.is_file():  # a pipe would never end
+        raise ValueError(f"{file}: not a file")
+    try:
+        with safe_open(file, "pt") as weights:
+            yield weights
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{file}: not whole ({error})") from None

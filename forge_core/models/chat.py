@@ -27,14 +27,14 @@ FILTERS = {"capitalize", "trim", "upper", "lower", "title", "length", "first", "
 ALLOWED = (
     *(nodes.Template, nodes.Output, nodes.TemplateData, nodes.For, nodes.If, nodes.CondExpr, nodes.Name, nodes.Const),
     *(nodes.Getitem, nodes.Getattr, nodes.Filter, nodes.Compare, nodes.Operand, nodes.Not, nodes.And, nodes.Or),
-    *(nodes.Concat, nodes.Test),
+    *(nodes.Concat, nodes.Add, nodes.Test),
 )
 
 
 def check_template(text: object, file: Path) -> None:
-    """Raise ValueError unless a chat template only goes through messages and writes them: no call, no sum, no variable.
+    """Raise ValueError unless a chat template only goes through messages and writes them.
 
-    So it ends in time that grows with the conversation, whatever it says.
+    No call, no product, no variable: so it ends in time that grows with the conversation, whatever it says.
     """
     if not isinstance(text, str) or len(text) > LONGEST:
         raise ValueError(f"{file}: chat_template must be one text of at most {LONGEST:,} characters")

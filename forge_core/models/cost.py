@@ -8,14 +8,13 @@ import re
 import time
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from forge_core.models.base_files import base_folder
-from forge_core.models.load import LORA_TARGETS, compute_dtype, device
-from forge_core.models.processor import naming
+from forge_core.models.load import LORA_TARGETS, compute_dtype, device, skeleton_of
+from forge_core.models.processor import config_of
 
 LARGEST = 8192  # side of the matrices whose product is timed
 _PARTS = {"vision_model": "vision tower", "connector": "connector", "text_model.layers": "language layers"}
@@ -71,18 +70,12 @@ def _part(name: str) -> str:
 
 def skeleton(base: str, revision: str, dtype: torch.dtype | None = None) -> PreTrainedModel:
     """The model without its weights, in the dtype of its configuration or another. Raises OSError where it has none."""
-    config = read_config(base, revision)
-    with torch.device("meta"), naming(Path(config.name_or_path)):
-        return AutoModelForImageTextToText.from_config(
-            config, trust_remote_code=False, attn_implementation="sdpa", **({"dtype": dtype} if dtype else {})
-        )
+    return skeleton_of(base_folder(base, revision), dtype)
 
 
 def read_config(base: str, revision: str) -> PretrainedConfig:
     """The configuration of a base, with what its files leave to its class. Raises OSError, ValueError."""
-    folder = base_folder(base, revision)
-    with naming(folder / "config.json"):
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    return config_of(base_folder(base, revision))
 
 
 def epoch_flop(shape: Geometry, tokens: int, image_tokens: int, recompute: bool = False) -> int:

@@ -19,8 +19,9 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, PreTrainedModel, ProcessorMixin
 
 from forge_core.models.adapter_folder import CONFIG, WEIGHTS, Targets, read_record, read_targets
-from forge_core.models.base_files import base_folder, check_files, template_of
-from forge_core.models.processor import naming, read_processor
+from forge_core.models.base_files import base_folder, check_files, count_weights, template_of
+from forge_core.models.processor import config_of, naming, read_processor
+from forge_core.text import printable
 
 # By `train_vision`: the language model's linear layers alone, with the connector's, with the vision tower's as well.
 # A string is matched against the whole module name.
@@ -111,6 +112,7 @@ def load_base(base: str, revision: str = "main", load_in_4bit: bool = True, on_c
         llm_int8_skip_modules=NOT_QUANTISED,
     )
     folder = base_folder(base, revision, weights=True)
+    _check_size(folder)
     with _quiet(), naming(folder):
         model = AutoModelForImageTextToText.from_pretrained(
             folder,
@@ -124,6 +126,22 @@ def load_base(base: str, revision: str = "main", load_in_4bit: bool = True, on_c
     if load_in_4bit:
         _keep_weights(model)
     return model.requires_grad_(False)
+
+
+def skeleton_of(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedModel:
+    """The model of a checked base without its weights, in the dtype of its configuration or another."""
+    config = config_of(folder)
+    with torch.device("meta"), naming(folder):
+        return AutoModelForImageTextToText.from_config(
+            config, trust_remote_code=False, attn_implementation="sdpa", **({"dtype": dtype} if dtype else {})
+        )
+
+
+def _check_size(folder: Path) -> None:
+    """Raise ValueError where the model is larger than its weights: transformers would make up the rest, in memory."""
+    asked, there = sum(part.numel() for part in skeleton_of(folder).parameters()), count_weights(folder)
+    if asked > 2 * there:  # a head that shares the embeddings' weights is stored once
+        raise ValueError(f"{folder / 'config.json'}: a model of {asked:,} parameters, but there are {there:,}")
 
 
 def _keep_weights(model: PreTrainedModel) -> None:
@@ -188,7 +206,7 @@ def _check_weights(model: PreTrainedModel, found: Targets, file: Path) -> None:
             names = set(weights.keys())
             if odd := sorted(names ^ wanted.keys()):
                 state = "not one of this base" if odd[0] in names else "missing"
-                raise ValueError(f"{file}: {odd[0][:200]} is {state} ({len(odd)} such)")
+                raise ValueError(f"{file}: {printable(odd[0][:200])} is {state} ({len(odd)} such)")
             for name, shape in wanted.items():
                 there = weights.get_slice(name)
                 if tuple(there.get_shape()) != shape or there.get_dtype() not in ("F32", "F16", "BF16"):

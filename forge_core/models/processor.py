@@ -10,7 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from transformers import AutoImageProcessor, AutoTokenizer, Idefics3Processor, ProcessorMixin
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoTokenizer,
+    Idefics3Processor,
+    PretrainedConfig,
+    ProcessorMixin,
+)
 
 from forge_core.json_files import read_object
 from forge_core.models.base_files import base_folder, template_of
@@ -48,10 +55,15 @@ def read_processor(base: str, revision: str = "main") -> Idefics3Processor:
             raise OSError(f"{base}@{revision}: no {name} could be read; wrong name?")
     settings = read_object(folder / "processor_config.json")
     name = settings.get("processor_class")
-    if name not in CLASSES or "image_seq_len" not in settings:
+    if name not in CLASSES or settings.get("image_seq_len") is None:
         raise ValueError(f"{base}: its processor is {name}; known are {', '.join(CLASSES)} (SmolVLM and SmolVLM2)")
+    config = config_of(folder) if (folder / "config.json").is_file() else None  # the tokenizer's class reads it too
     with naming(folder):  # `pil`: the same with a GPU, or not
         images = AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
+    if replaced := [name for name in vars(images) if callable(getattr(type(images), name, None))]:
+        raise ValueError(f"{folder}: {replaced[0]} in the settings of its image processor is no setting")
+    if config:
+        _check_tile(config, images.max_image_size["longest_edge"], settings["image_seq_len"], folder)
     with naming(folder / "tokenizer.json"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     processor = CLASSES[name](
@@ -62,11 +74,40 @@ def read_processor(base: str, revision: str = "main") -> Idefics3Processor:
         of_images = images.to_dict() | {"video_processor_type": "SmolVLMVideoProcessor"}
         of_images.pop("image_processor_type", None)
         processor.video = settings.get(VIDEO) or of_images
+    if processor.chat_template:
+        _check_written(processor, folder)
     return processor
 
 
+def config_of(folder: Path) -> PretrainedConfig:
+    """The configuration of a checked base, with what its file leaves to its class. Raises ValueError."""
+    with naming(folder / "config.json"):
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+
+
+def _check_tile(config: PretrainedConfig, tile: int, tokens: int, folder: Path) -> None:
+    """Raise ValueError where the processor has other tiles, or other counts of tokens for them, than the model."""
+    vision = config.vision_config
+    made = (vision.image_size // vision.patch_size // config.scale_factor) ** 2
+    if (tile, tokens) != (vision.image_size, made):
+        raise ValueError(
+            f"{folder}: its processor has tiles of {tile} px and {tokens} tokens, its model {vision.image_size} px "
+            f"and {made}"
+        )
+
+
+def _check_written(processor: Idefics3Processor, folder: Path) -> None:
+    """Raise ValueError unless the chat template writes a question about a picture, with one token for the picture."""
+    said, seen = {"type": "text", "text": "a"}, {"type": "image"}
+    chat = [{"role": "system", "content": [said]}, {"role": "user", "content": [seen, said]}]
+    with naming(folder, "its chat template cannot be used"):
+        text = processor.apply_chat_template(chat, add_generation_prompt=True)
+        if (found := text.count(processor.image_token)) != 1:
+            raise ValueError(f"for one picture it writes {processor.image_token} {found} times")
+
+
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def naming(path: Path | str, problem: str = "can't be loaded") -> Iterator[None]:
     """Say in one line, with the file or folder, what a library can't make of it; they raise whatever comes to them."""
     try:
         yield
@@ -74,7 +115,7 @@ def naming(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         said = str(error).strip().splitlines() or [""]
-        raise ValueError(f"{path}: can't be loaded ({type(error).__name__}: {said[0]})") from error
+        raise ValueError(f"{path}: {problem} ({type(error).__name__}: {said[0]})") from error
 
 
 def pack(read: dict) -> dict:

@@ -8,7 +8,6 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from peft import PeftModel
@@ -35,7 +34,7 @@ from forge_core.training.checkpoints import check_space, checkpoints, describe, 
 from forge_core.training.collate import Collator
 from forge_core.training.held_out import HeldOut
 from forge_core.training.rows import Rows, fitting_rows
-from forge_core.training.trainer import StageTrainer, StopOnSigterm, Watch, freeze_tower, train_only_labelled
+from forge_core.training.trainer import Begun, StageTrainer, StopOnSigterm, Watch, freeze_tower, train_only_labelled
 
 CPU_WEIGHTS = 600e6  # of a base, above which a CPU is refused: a step would take minutes
 OUT_OF_MEMORY = (
@@ -122,19 +121,22 @@ def train(trainer: Trainer, folder: Path) -> None:
     """Train from the newest complete checkpoint in `folder` to the end.
 
     Raises SystemExit (143, as a process that SIGTERM ended) when asked to stop before, with a checkpoint saved,
-    MemoryError when the GPU's memory is full, OSError when the disk is, ValueError where a checkpoint holds code.
+    MemoryError when the GPU's memory is full, OSError when the disk is, ValueError where a checkpoint holds
+    something else than the Forge saves.
     """
-    newest = of_first(newest_complete(folder))
+    newest, begun = of_first(newest_complete(folder)), Begun()
+    trainer.add_callback(begun)
     try:
         trainer.train(resume_from_checkpoint=newest and str(folder / newest))
     except torch.OutOfMemoryError as error:
         raise MemoryError(f"{OUT_OF_MEMORY} ({str(error).splitlines()[0]})") from None
-    except (OSError, RuntimeError, SafetensorError) as error:  # the libraries raise all three when a disk is full
-        check_space(trainer.model, folder, checkpoints=1, after=f"; the last whole checkpoint is kept ({error})")
-        raise
-    except UnpicklingError as error:
-        said = next(iter(str(error).splitlines()), "a pickle")
-        raise ValueError(f"{folder / newest}: a file in it is not what the Forge saves ({said}); remove it") from None
+    except Exception as error:
+        if isinstance(error, (OSError, RuntimeError, SafetensorError)):  # all three are raised when a disk is full
+            check_space(trainer.model, folder, checkpoints=1, after=f"; the last whole checkpoint is kept ({error})")
+        if not newest or begun.step or isinstance(error, OSError):
+            raise
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{folder / newest}: cannot be continued from ({said:.200}); remove it") from error
     if any(getattr(callback, "asked", False) for callback in trainer.callback_handler.callbacks):
         print(f"SIGTERM: stopped and saved at step {trainer.state.global_step}; a new run continues", flush=True)
         raise SystemExit(143)

@@ -178,6 +178,15 @@ class Watch(TrainerCallback):
             )
 
 
+class Begun(TrainerCallback):
+    """Whether a step has begun: all that a checkpoint holds has been read by then."""
+
+    step = False
+
+    def on_step_begin(self, args, state, control, **_):
+        self.step = True
+
+
 class StopOnSigterm(TrainerCallback):
     """On SIGTERM (an outbid host, `kill`) the step under way is finished and saved, then training stops."""
 

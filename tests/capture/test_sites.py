@@ -40,12 +40,37 @@ def refusal(server: WebServer, robots, path: str = "/a") -> str:
         (200, {}, "User-agent: *\nDisallow: /a\n" + "# \n" * 400_000, False),  # the first 512 KiB count
         (404, {}, "User-agent: *\nDisallow: /", True),
         (302, {"Location": "/rules"}, "", False),
+        (200, {}, "\ufeffUser-agent: *\nDisallow: /", False),
     ],
 )
 def test_rules_are_heeded(server, capsys, status, headers, text, allowed):
     server.pages["/rules"] = "User-agent: *\nDisallow: /"
     assert (refusal(server, (status, headers, text)) == "") == allowed
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("rules", "path", "allowed"),
+    [
+        ("Allow: /\nDisallow: /admin", "/admin/x", False),  # the longest counts, wherever it stands
+        ("Disallow: /\nAllow: /docs/", "/docs/a", True),
+        ("Disallow: /a\nAllow: /a", "/a", True),
+        ("Disallow: /*/private", "/a/b/private/c", False),
+        ("Disallow: /*?q=", "/a?p=1", True),
+        ("Disallow: /*?q=", "/a?q=1", False),
+        ("Disallow: /*.php$", "/a.php", False),
+        ("Disallow: /*.php$", "/a.php5", True),
+        ("Disallow: /a$", "/ab", True),
+        ("Disallow: /a$", "/a", False),
+        ("Disallow: /%7Ejoe/", "/~joe/a", False),
+        ("Disallow: /caf\xe9", "/caf%C3%A9", False),
+        ("Disallow: /x\n\nUser-agent: else\nDisallow: /\n\nUser-agent: *\nDisallow: /y", "/y", False),
+        ("Disallow:", "/a", True),
+        ("Disallow: /" + "*a" * 5000 + "$", "/" + "a" * 4000, True),
+    ],
+)
+def test_a_rule_means_what_the_standard_says(server, rules, path, allowed):
+    assert (refusal(server, f"User-agent: *\n{rules}", path) == "") == allowed
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Bases and merged models of somebody else: what asks for code, another repository or too much is refused."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def yes(monkeypatch):
     monkeypatch.setattr("builtins.input", lambda *_: "y")
 
 
+GROWS = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 100}
 CODE = [
     ("config.json", "auto_map", {"AutoConfig": "evil.Evil", "AutoModelForImageTextToText": "evil.Evil"}),
     ("config.json", "text_config.auto_map", {"AutoModel": "evil.Evil"}),
@@ -51,6 +53,20 @@ CODE = [
         {"audio_tokenizer_class": "AutoModel", "audio_tokenizer_name_or_path": "AUDIO"},
     ),
     ("processor_config.json", "chat_template", LOOP),
+    ("config.json", "transformers_weights", "evil.safetensors"),
+    ("config.json", "num_labels", 10**9),
+    ("generation_config.json", "return_dict_in_generate", True),
+    ("generation_config.json", "num_beams", 0),
+    ("generation_config.json", "forced_eos_token_id", 10**9),
+    ("generation_config.json", "bos_token_id", "x"),
+    ("generation_config.json", "top_k", "x"),
+    ("tokenizer.json", "normalizer", {"type": "Sequence", "normalizers": [GROWS] * 9}),
+    ("tokenizer.json", "normalizer", {"type": "Prepend", "prepend": "x" * 10**6}),
+    ("tokenizer.json", "decoder", {"type": "Sequence", "decoders": [{"type": "Fuse"}] + [GROWS] * 9}),
+    ("tokenizer.json", "post_processor.single", [{"SpecialToken": {"id": "<unk>", "type_id": 0}}] * 10**4),
+    ("tokenizer_config.json", "model_max_length", "x"),
+    ("tokenizer_config.json", "model_input_names", ["input_ids"]),
+    ("processor_config.json", "image_processor.do_pad", False),
 ]
 
 
@@ -127,7 +143,7 @@ def test_a_base_of_pickles_or_with_an_adapter_in_it_is_refused(base, adapter_fol
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize(("path", "value"), [("model", {"type": "Nothing"}), ("added_tokens", [{"id": "a"}])])
+@pytest.mark.parametrize(("path", "value"), [("model", {"type": "BPE"}), ("added_tokens", [{"id": "a"}])])
 def test_a_tokenizer_that_cannot_be_loaded_is_one_line(base, path, value):
     edit(base / "tokenizer.json", path, value)
     with pytest.raises(ValueError) as found:
@@ -171,6 +187,78 @@ def test_a_chat_template_that_does_more_than_write_messages_is_refused(text):
     with pytest.raises(ValueError) as found:
         check_template(text, Path("chat_template.jinja"))
     one_line(found, "chat_template.jinja")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"text_config.intermediate_size": 2**20}, {"text_config.num_hidden_layers": 256}, {"text_config": {}}],
+    ids=["wide", "deep", "of the class's own size"],
+)
+def test_a_model_larger_than_its_weights_is_refused_before_it_takes_memory(base, change):
+    for path, value in change.items():
+        edit(base / "config.json", path, value)
+    with pytest.raises(ValueError) as found:
+        load_base(str(base), load_in_4bit=False)
+    one_line(found, base / "config.json", "parameters, but there are 3,966,720")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{% if 1 %}" * 120 + "{% endif %}" * 120, "IndentationError"),
+        ("{{ messages['a']['b'] }}", "UndefinedError"),
+        ("{{ 1 | length }}", "TypeError"),
+        ("{{ messages.__class__.__mro__ }}", "SecurityError"),
+        ("{{ messages[0]['role'] }}", "for one picture it writes <image> 0 times"),
+        ("<image><image>", "for one picture it writes <image> 2 times"),
+    ],
+)
+def test_a_chat_template_that_cannot_ask_about_a_picture_is_named(base, text, said):
+    (base / "chat_template.jinja").write_text(text)
+    with pytest.raises(ValueError) as found:
+        load_processor(str(base))
+    one_line(found, base, "chat template", said)
+
+
+SMOLVLM = (
+    "<|im_start|>{% for message in messages %}{{message['role'] | capitalize}}{% if message['content'][0]['type'] == "
+    "'image' %}{{':'}}{% else %}{{': '}}{% endif %}{% for line in message['content'] %}{% if line['type'] == 'text' %}"
+    "{{line['text']}}{% elif line['type'] == 'image' %}{{ '<image>' }}{% elif line['type'] == 'video' %}{{ '<video>' }}"
+    "{% endif %}{% endfor %}<end_of_utterance>\n{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
+)  # on the hub
+LANGUAGE_MODEL = (  # a tokenizer may still carry that of its own
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system' }}"
+    "{% endif %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' }}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("text", [SMOLVLM, LANGUAGE_MODEL], ids=["SmolVLM", "language model"])
+def test_templates_of_real_bases_are_let_through(text):
+    check_template(text, Path("chat_template.json"))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("image_processor.preprocess", "x", "preprocess in the settings of its image processor"),
+        ("image_processor.max_image_size.longest_edge", 128, "tiles of 128 px and 64 tokens, its model 256 px and 64"),
+        ("image_seq_len", 81, "tiles of 256 px and 81 tokens, its model 256 px and 64"),
+    ],
+)
+def test_a_processor_that_does_not_fit_the_model_is_named(base, path, value, said):
+    edit(base / "processor_config.json", path, value)
+    with pytest.raises(ValueError) as found:
+        load_processor(str(base))
+    one_line(found, base, said)
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "config.json", "model-2.safetensors"])
+def test_a_pipe_is_not_waited_for(base, name):
+    (base / name).unlink(missing_ok=True)
+    os.mkfifo(base / name)
+    with pytest.raises((ValueError, OSError)) as found:
+        load_base(str(base), load_in_4bit=False)
+    one_line(found, base / name, "not a file")
 
 
 def test_a_merged_folder_is_read_as_carefully(base, tmp_path):

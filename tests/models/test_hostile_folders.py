@@ -223,6 +223,7 @@ def not_finite(weights: dict) -> dict:
         (lambda weights: dict(list(weights.items())[1:]), "is missing (1 such)"),
         (lambda weights: {name: tensor.to(torch.int8) for name, tensor in weights.items()}, " is I8 "),
         (lambda weights: {}, "is missing"),
+        (lambda weights: weights | {"x\x1b[1m\ny": torch.zeros(1)}, r"x\x1b[1m\ny is not one of this base"),
     ],
 )
 def test_weights_of_something_else_are_named(copy, change, said):

@@ -46,7 +46,9 @@ def build(family: str, folder) -> str:
     )
     torch.manual_seed(0)
     model_class(config).to(torch.bfloat16).save_pretrained(folder)
-    load_processor("embedded").save_pretrained(folder)
+    processor = load_processor("embedded")
+    processor.image_seq_len = PICTURED
+    processor.save_pretrained(folder)
     return str(folder)
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from small_training import evaluate_params, train_params
 
 from forge_core.data.schema import read_jsonl
@@ -64,6 +64,30 @@ def test_a_truncated_newest_checkpoint_is_passed_over(grounded, tmp_path):
     assert newest_complete(checkpoints).endswith("checkpoint-5")
     (checkpoints / "checkpoint-5" / "trainer_state.json").unlink()
     assert not complete(checkpoints / "checkpoint-5") and newest_complete(checkpoints) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rng_state.pth", {}),
+        ("rng_state.pth", b"torn"),
+        ("optimizer.pt", {}),
+        ("adapter_model.safetensors", {"base_model.model.model.text_model.layers.0.self_attn.q_proj.lora_A.weight": 3}),
+        ("trainer_state.json", b'{"global_step": 10, "another": 1}'),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_named(grounded, data, tmp_path, name, content):
+    shutil.copytree(grounded.adapter.parent / "checkpoints", tmp_path / "checkpoints")
+    file = tmp_path / "checkpoints" / "checkpoint-10" / name
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    elif file.suffix == ".safetensors":
+        save_file({key: torch.zeros(size, size) for key, size in content.items()}, file)
+    else:
+        torch.save(content, file)
+    with pytest.raises(ValueError) as found:
+        run_stage(train_params(data, tmp_path))
+    assert "checkpoint-10: cannot be continued from (" in str(found.value) and "\n" not in str(found.value)
 
 
 def test_finished_work_is_not_repeated_and_changed_work_is(grounded, data, capsys):
