@@ -145,7 +145,8 @@ def _again(rental: Rental, say: Callable[[str], None]) -> Host:
                 raise vast.VastError(f"instance {rental.instance} is gone: destroyed, or taken by its host")
             if found.intended == "stopped":
                 why = "by its guard or by you" if not rental.interruptible else "by its guard, by you, or outbid"
-                state = f"stopped {why}; ${found.disk_usd_per_hour:.3f}/h for its disk"
+                disk = found.disk_usd_per_hour
+                state = f"stopped {why}; {'?' if disk is None else f'${disk:.3f}'}/h for its disk"
                 if not rental.interruptible:
                     raise vast.VastError(f"instance {rental.instance} is {state}: forge vast pull, then down")
             else:
