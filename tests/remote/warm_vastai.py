@@ -10,7 +10,10 @@ import signal
 import socket
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+
+ENTRY = "vastai.cli.main"  # of the other environment
 
 CLIENT = """\
 #!{python} -SE
@@ -26,7 +29,7 @@ sys.exit(status[0] if status else 1)
 
 
 def serve(address: str) -> None:
-    import vastai.cli.main  # noqa: F401
+    import_module(ENTRY)
 
     for name in [name for name in sys.modules if name.partition(".")[0] == "vastai"]:
         del sys.modules[name]
@@ -56,9 +59,7 @@ def call(line: socket.socket) -> int:
     os.environ.update(environment)
     sys.argv = ["vastai", *arguments]
     try:
-        from vastai.cli.main import main
-
-        status = main()
+        status = import_module(ENTRY).main()
     except SystemExit as end:
         status = end.code
     sys.stdout.flush()
