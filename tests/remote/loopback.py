@@ -43,7 +43,7 @@ Host vast
 
 def missing_programs() -> list[str]:
     """What the tests with a host need and this machine lacks."""
-    return [name for name in ("sshd", "ssh", "ssh-keygen", "rsync") if _program(name) is None]
+    return [name for name in ("sshd", "ssh", "ssh-keygen", "rsync", "git") if _program(name) is None]
 
 
 class Loopback:
