@@ -42,15 +42,19 @@ def checked(model: type[Model], content: dict, file: Path) -> Model:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        first, *more = error.errors()
-        rest = f" (and {len(more)} more)" if more else ""
-        name = ".".join(map(str, first["loc"]))
-        if first["type"] == "missing":
+        name, wrong, value = first_wrong(error)
+        rest = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        if error.errors()[0]["type"] == "missing":
             raise ValueError(f"{file}: {name} is missing{rest}") from None
-        if not first["loc"]:  # a rule over several fields: its message says all
-            raise ValueError(f"{file}: {first['msg'].removeprefix('Value error, ')}{rest}") from None
-        value = first["input"]
-        raise ValueError(f"{file}: {name}: {first['msg']}, got {_short(value)}{rest}") from None
+        if not name:  # a rule over several fields: its message says all
+            raise ValueError(f"{file}: {wrong.removeprefix('Value error, ')}{rest}") from None
+        raise ValueError(f"{file}: {name}: {wrong}, got {_short(value)}{rest}") from None
+
+
+def first_wrong(error: ValidationError) -> tuple[str, str, object]:
+    """Of the first thing that is wrong the name ("" for all of it), what pydantic says, and the value."""
+    first = error.errors()[0]
+    return ".".join(map(str, first["loc"])), first["msg"], first["input"]
 
 
 def _short(value: object) -> str:

@@ -23,6 +23,11 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
+def one_line(value: object) -> str:
+    """A name or an error in a line, 200 characters at most; of an error that says nothing, what kind it is."""
+    return printable(" ".join(f"{value!s:.200}".split())) or type(value).__name__
+
+
 def code(value: object) -> str:
     """`value` as code in a line of Markdown: no markup, no end of the line, no end of the code."""
     return f"`{printable(str(value)).replace('`', chr(39))}`"

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 from small_profile import ROOT
-from web_server import WebServer
+from web_server import unasked
 
 from forge_core import paths, site
 from forge_core.course import obstacle
@@ -100,11 +100,8 @@ def evil_notebook(url: str) -> nbformat.NotebookNode:
 
 @pytest.fixture(scope="module")
 def other():
-    """Another origin; no page must ask it for anything."""
-    server = WebServer()
-    yield server
-    server.stop()
-    assert server.requests == []
+    with unasked() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

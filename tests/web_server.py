@@ -33,6 +33,15 @@ class WebServer(ThreadingHTTPServer):
         """Connections that break are part of the tests."""
 
 
+@contextlib.contextmanager
+def unasked(pages: dict | None = None):
+    """The server of another origin; nobody must ask it for anything."""
+    server = WebServer(pages)
+    yield server
+    server.stop()
+    assert server.requests == []
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: WebServer
 

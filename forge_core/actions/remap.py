@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 from forge_core.actions.calls import ActionParseError
 from forge_core.actions.types import FUNCTIONS, Action
 from forge_core.actions.unified import number_text, parse
+from forge_core.json_files import first_wrong
 
 _CALL = re.compile(rf"(?<![\w.])(?:{'|'.join(FUNCTIONS)})\(")
 _TOKEN = re.compile(r"'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"|[()]")
@@ -119,9 +120,8 @@ def read_remap(path: Path) -> Remap:
             raise ValueError(f"expected functions and what becomes of them, found {content!r:.80}")
         return Remap({str(name): Change.model_validate(change or {}) for name, change in content.items()})
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{path}: {where}: {first['msg']}, got {first['input']!r:.120}") from None
+        name, wrong, value = first_wrong(error)
+        raise ValueError(f"{path}: {name}: {wrong}, got {value!r:.120}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
 

@@ -14,6 +14,8 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from forge_core.json_files import first_wrong
+
 SCREENS, VISITS, IMAGES, MANIFEST = "screens.jsonl", "visits.jsonl", "images", "manifest.json"
 Line = TypeVar("Line", bound=BaseModel)
 
@@ -168,6 +170,5 @@ def _read(path: Path, model: type[Line]) -> Iterator[Line]:
         try:
             yield model.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise ValueError(f"{path}:{number}: {where}: {first['msg']}, found {first['input']!r:.80}") from None
+            name, wrong, value = first_wrong(error)
+            raise ValueError(f"{path}:{number}: {name}: {wrong}, found {value!r:.80}") from None

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, UnidentifiedImageError
 
 from forge_core.data.schema import RowError
 from forge_core.data.unpacking import ArchiveError, check_zip
-from forge_core.text import printable
+from forge_core.text import one_line
 
 INSIDE = "::"  # between an archive and its member
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # the readers of others are old, or run other programs
@@ -43,11 +43,11 @@ def picture(source: str | Path | bytes, name: str) -> Iterator[Image.Image]:
     except (FileNotFoundError, ArchiveError):
         raise
     except UnidentifiedImageError:
-        raise PictureError(f"{_line(name)}: not a picture ({', '.join(FORMATS)})") from None
+        raise PictureError(f"{one_line(name)}: not a picture ({', '.join(FORMATS)})") from None
     except Exception as error:  # a decoder fails in many ways, and all mean the same
         if isinstance(error, OSError) and error.filename:
             raise
-        raise PictureError(f"{_line(name)}: a picture that cannot be read ({_line(error)})") from None
+        raise PictureError(f"{one_line(name)}: a picture that cannot be read ({one_line(error)})") from None
 
 
 def rgb(source: str | Path | bytes, name: str) -> Image.Image:
@@ -91,7 +91,7 @@ def image_size(root: str, name: str) -> tuple[int, int]:
     except PictureError as error:
         raise RowError("unreadable image", str(error)) from None
     except (OSError, ValueError, RuntimeError) as error:  # the archive, or a name that no disk takes; a loop of links
-        raise RowError("unreadable image", f"{name}: {_line(error)}") from None
+        raise RowError("unreadable image", f"{name}: {one_line(error)}") from None
 
 
 def join(root: str, name: str) -> str:
@@ -108,11 +108,6 @@ def _read_through(image: Image.Image) -> tuple[int, int]:
         image.draft("RGB", (1, 1))  # a JPEG at an eighth of its size: fast, and reads the file to its end
         image.load()
     return size
-
-
-def _line(text: object) -> str:
-    """A name or an error in a line; of an error that says nothing, what kind it is."""
-    return printable(" ".join(f"{text!s:.200}".split())) or type(text).__name__
 
 
 def _source(source: str | Path | bytes) -> str | io.BytesIO:

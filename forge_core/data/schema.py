@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from forge_core.json_files import first_wrong
+
 Platform = Literal["web", "desktop", "mobile"]
 
 
@@ -54,9 +56,8 @@ def read_jsonl(path: Path) -> Iterator[Example]:
             try:
                 yield Example.model_validate_json(line)
             except ValidationError as error:
-                first = error.errors()[0]
-                field = ".".join(map(str, first["loc"])) or "line"
-                raise ValueError(f"{path}:{number}: {field}: {first['msg']}, got {first['input']!r:.120}") from None
+                name, wrong, value = first_wrong(error)
+                raise ValueError(f"{path}:{number}: {name or 'line'}: {wrong}, got {value!r:.120}") from None
 
 
 def write_jsonl(path: Path, rows: Iterable[BaseModel]) -> int:

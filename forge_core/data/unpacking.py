@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 
-from forge_core.text import printable
+from forge_core.text import one_line, printable
 
 MAX_MEMBER = 256 << 20  # bytes of one file; a screenshot has a few MiB
 MAX_MEMBERS = 1_000_000  # the largest of AGUVIS' archives have a third of that
@@ -162,8 +162,7 @@ def _shown(name: str) -> str:
 
 
 def _broken(archive: Path, error: Exception) -> ArchiveError:
-    said = printable(" ".join(f"{error!s:.200}".split())) or type(error).__name__
-    return ArchiveError(f"{archive}: broken or incomplete archive ({said})")
+    return ArchiveError(f"{archive}: broken or incomplete archive ({one_line(error)})")
 
 
 def _check_places(limits: _Limits, members: list[zipfile.ZipInfo]) -> None:

@@ -16,6 +16,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from forge_core import course, paths
+from forge_core.json_files import first_wrong
 from forge_core.remote import rent, ssh, vast
 from forge_core.remote.rental import Rental
 from forge_core.remote.ssh import Host, HostFailed, Unreachable
@@ -86,9 +87,8 @@ def report(host: Host, offset: int) -> Report:
     try:
         return Report.model_validate_json(answer)
     except ValidationError as error:
-        wrong = error.errors()[0]
-        where = ".".join(map(str, wrong["loc"])) or "report"
-        raise HostFailed(f"the host answers {where} = {wrong['input']!r:.80}: {wrong['msg']}") from None
+        name, wrong, value = first_wrong(error)
+        raise HostFailed(f"the host answers {name or 'report'} = {value!r:.80}: {wrong}") from None
 
 
 def watch(rental: Rental, show: Callable[[str], None] = print) -> int:

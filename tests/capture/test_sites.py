@@ -1,7 +1,7 @@
 """Which pages of a site may be opened: robots.txt from servers that mean harm, addresses that are none, names."""
 
 import pytest
-from web_server import WebServer
+from web_server import WebServer, unasked
 
 from forge_core.capture import sites
 from forge_core.capture.sites import AGENT, Place, opened
@@ -9,11 +9,8 @@ from forge_core.capture.sites import AGENT, Place, opened
 
 @pytest.fixture
 def other():
-    """Another origin; nobody must ask it for anything."""
-    server = WebServer({"/robots.txt": "User-agent: *\nAllow: /"})
-    yield server
-    server.stop()
-    assert server.requests == []
+    with unasked({"/robots.txt": "User-agent: *\nAllow: /"}) as server:
+        yield server
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from trap_site import HIT, pages
-from web_server import WebServer
+from web_server import WebServer, unasked
 
 from forge_core.capture.sites import Place
 from forge_core.capture.store import read_screens, read_visits
@@ -30,11 +30,8 @@ def chromium():
 
 @pytest.fixture(scope="module")
 def other():
-    """Another origin; nobody must ask it for anything."""
-    server = WebServer()
-    yield server
-    server.stop()
-    assert server.requests == []
+    with unasked() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

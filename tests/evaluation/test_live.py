@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from drawn import check, words
 from typer.testing import CliRunner
-from web_server import WebServer
+from web_server import WebServer, unasked
 
 from forge_core.actions.types import FUNCTIONS, Action
 from forge_core.actions.unified import parse
@@ -69,11 +69,8 @@ def chromium():
 
 @pytest.fixture
 def other():
-    """The other origin; nobody must ask it for anything."""
-    server = WebServer()
-    yield server
-    server.stop()
-    assert server.requests == []
+    with unasked() as server:
+        yield server
 
 
 @pytest.fixture
